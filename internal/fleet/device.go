@@ -1,0 +1,51 @@
+package fleet
+
+import "time"
+
+// Device is one registered product. Zero times mean "not known".
+type Device struct {
+	Key      DeviceKey
+	Model    string
+	Category string // copied from the model's profile, e.g. "washing-machine"
+	Name     string // the owner's name for it ("Washing machine in the cellar"); may be empty
+	Room     string
+	Region   string // ISO 3166 country, optionally with subdivision: "DE-BY"
+	Firmware string
+	Hardware string
+	Batch    string
+	Parent   string // serial of the base station that may speak for it; empty when it speaks for itself
+	OwnerID  string // person who hears of it; empty when nobody has claimed it
+	// InstalledAt and WarrantyUntil bound the cover; Seller is who sold it.
+	InstalledAt   time.Time
+	WarrantyUntil time.Time
+	Seller        string
+	Revoked       bool // no credential of it is valid any more
+}
+
+// Person is an owner: somebody who receives messages.
+type Person struct {
+	ID        string
+	Tenant    string
+	Name      string
+	Locale    string // BCP 47: "de-DE"
+	Zone      string // IANA time zone: "Europe/Berlin"
+	Household string
+	// Endpoints are where messages go besides the in-app inbox, which everybody has.
+	Endpoints []Endpoint
+}
+
+// Endpoint is one address of a person on one channel.
+type Endpoint struct {
+	Channel string // "ntfy", "webhook"
+	Address string // ntfy: full topic URL; webhook: URL
+	Secret  string // webhook: signing secret "whsec_...", ntfy: access token; may be empty
+}
+
+// Credential is what the registry keeps of a device's secret: never the secret itself.
+type Credential struct {
+	Device    DeviceKey
+	ID        string // names the secret without revealing it; two may be valid during a rotation
+	Hash      []byte // HMAC-SHA-256 of the secret under the installation's key
+	CreatedAt time.Time
+	RevokedAt time.Time
+}
