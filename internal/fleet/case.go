@@ -94,3 +94,22 @@ type Change struct {
 	Audit    []Audit
 	Outbox   []OutboxRow
 }
+
+// Notice is what the changes stream carries: something that happened to a case or a message, for history, dashboards and
+// pages that show it at once.
+type Notice struct {
+	ID       string    `json:"id"`   // deterministic
+	Type     string    `json:"type"` // "case" or "message"
+	Device   DeviceKey `json:"device"`
+	Model    string    `json:"model,omitempty"`
+	CaseID   string    `json:"case_id"`
+	Problem  string    `json:"problem,omitempty"`
+	Kind     Kind      `json:"kind,omitempty"`
+	Severity Severity  `json:"severity"`
+	Action   string    `json:"action"` // case: opened, escalated, cleared, reopened, acknowledged, resolved; message: sent, skipped, dead
+	Channel  string    `json:"channel,omitempty"`
+	PersonID string    `json:"person_id,omitempty"`
+	Actor    string    `json:"actor,omitempty"`
+	Detail   string    `json:"detail,omitempty"`
+	At       time.Time `json:"at"`
+}

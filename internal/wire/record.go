@@ -1,0 +1,97 @@
+// Package wire is how things look on the way: the topic grammar, the payload codecs, the batch format of the journal, and
+// findings and changes as records. It holds no state and does no input or output.
+//
+// Who may import it: journal, ingest, gateway, bridge, history, rules (with engine and detect), app, cmd. It imports fleet.
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"aftercare/internal/fleet"
+)
+
+// Stream names one of the journal's streams.
+type Stream string
+
+// The journal's streams.
+const (
+	Readings   Stream = "readings"   // per partition: batches of readings, ticks, the system's own start and stop
+	Findings   Stream = "findings"   // per partition: one finding a message
+	Changes    Stream = "changes"    // per partition: case changes, messages
+	Quarantine Stream = "quarantine" // what ingest kept aside
+	Snapshots  Stream = "snapshots"  // rule state
+)
+
+// Kind says how a record's body is to be read.
+type Kind string
+
+// The kinds of records.
+const (
+	KindReadings   Kind = "readings"   // body: a batch, line protocol text, one reading a line
+	KindTick       Kind = "tick"       // no body: only that time went on, in an idle partition
+	KindStart      Kind = "start"      // no body: this system began to receive; the gap before it counts for no absence
+	KindStop       Kind = "stop"       // no body: this system stopped receiving, in an orderly way
+	KindFinding    Kind = "finding"    // body: fleet.Finding as JSON
+	KindChange     Kind = "change"     // body: fleet.Notice as JSON
+	KindQuarantine Kind = "quarantine" // body: fleet.Quarantined as JSON
+)
+
+// Record is one message of the journal.
+type Record struct {
+	Stream    Stream
+	Partition int
+	Seq       uint64 // position in the stream, counting over all partitions; set when read
+	Kind      Kind
+	Received  time.Time // when the journal's owner took it in; the clock of everything that reads it
+	ID        string    // optional: a second record of the same ID within two minutes is not stored again
+	Body      []byte
+}
+
+// Source is one consumer's view of a stream, in order. One goroutine uses it.
+type Source interface {
+	// Fetch returns the next records, at least one and at most max, waiting for the first as long as ctx lasts; what is
+	// there already comes at once. It returns ctx's error when that ends first. A lost connection is retried inside.
+	Fetch(ctx context.Context, max int) ([]Record, error)
+	// Commit marks everything up to and including seq as done; a later Open of the same consumer goes on behind it. For a
+	// source without memory (a replay from a given sequence) it does nothing.
+	Commit(ctx context.Context, seq uint64) error
+	// Close releases the consumer; it keeps its position.
+	Close() error
+}
+
+// EncodeFinding makes the record of a finding for a partition. Its ID makes a resend recognisable.
+func EncodeFinding(partition int, f fleet.Finding) (Record, error) {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return Record{}, fmt.Errorf("encode finding %s: %w", f.ID, err)
+	}
+	return Record{Stream: Findings, Partition: partition, Kind: KindFinding, Received: f.Received,
+		ID: fmt.Sprintf("%s.%d", f.ID, f.Revision), Body: body}, nil
+}
+
+// DecodeFinding reads a record made by EncodeFinding.
+func DecodeFinding(r Record) (fleet.Finding, error) {
+	var f fleet.Finding
+	if r.Kind != KindFinding {
+		return f, fmt.Errorf("record %d of %s is a %q, not a finding", r.Seq, r.Stream, r.Kind)
+	}
+	if err := json.Unmarshal(r.Body, &f); err != nil {
+		return f, fmt.Errorf("decode finding at %d: %w", r.Seq, err)
+	}
+	return f, nil
+}
+
+// DecodeChange reads a record of the changes stream.
+func DecodeChange(r Record) (fleet.Notice, error) {
+	var c fleet.Notice
+	if r.Kind != KindChange {
+		return c, fmt.Errorf("record %d of %s is a %q, not a change", r.Seq, r.Stream, r.Kind)
+	}
+	if err := json.Unmarshal(r.Body, &c); err != nil {
+		return c, fmt.Errorf("decode change at %d: %w", r.Seq, err)
+	}
+	return c, nil
+}
