@@ -1,0 +1,551 @@
+package wire
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+	"unsafe"
+
+	"aftercare/internal/fleet"
+)
+
+// Limits of a JSON payload (SEC-08). What exceeds one is refused with a reason of its own.
+const (
+	MaxDepth    = 32     // nesting of objects and arrays
+	MaxKeys     = 128    // fields of one reading
+	MaxName     = 64     // length of a field's name, dots of flattened objects included
+	MaxString   = 1024   // length of a string value in bytes
+	MaxReadings = 10_000 // readings of one payload
+)
+
+// The reasons a payload is refused; they are the labels of the quarantine counter.
+const (
+	ReasonSyntax    = "syntax"
+	ReasonUTF8      = "utf8"
+	ReasonDepth     = "depth"
+	ReasonKeys      = "keys"
+	ReasonDuplicate = "duplicate_key"
+	ReasonName      = "field_name"
+	ReasonNumber    = "number"
+	ReasonString    = "string"
+	ReasonArray     = "array_value"
+	ReasonTime      = "timestamp"
+	ReasonEmpty     = "no_field"
+	ReasonTooMany   = "too_many_readings"
+)
+
+// DecodeError says why a payload or a reading was refused: Reason is for machines, Detail for people.
+type DecodeError struct {
+	Reason string
+	Detail string
+}
+
+func (e *DecodeError) Error() string { return e.Reason + ": " + e.Detail }
+
+func refuse(reason, format string, args ...any) error {
+	return &DecodeError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
+}
+
+// ValidField reports whether s can name a field: 1 to 64 letters, digits, '.', '_' and '-', the first a letter. The
+// reserved names (ts, boot, seq, time, tenant, serial, model) are the caller's to refuse.
+func ValidField(s string) bool {
+	if s == "" || len(s) > MaxName || !letter(s[0]) {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if c := s[i]; !letter(c) && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+// JSONDecoder reads payloads. It keeps its buffers from call to call: one goroutine at a time. The zero value is ready.
+type JSONDecoder struct {
+	s       string // the payload
+	i       int    // next byte
+	reading fleet.Reading
+	boot    int64 // from {"boot":n,"readings":[...]}
+	hasBoot bool
+	prefix  []byte
+}
+
+// Decode reads a payload, RFC 8259 to the letter, and calls yield for each reading in it, with the bytes it was read from.
+// The payload is an object, an array of objects, or {"readings":[objects]} with an optional common "boot" before it. Of a
+// reading, "ts" (integer milliseconds since 1970 or an RFC 3339 string), "boot" and "seq" (integers from 0) are taken out,
+// null is absence, objects flatten with a dot, arrays are refused, a name given twice is refused.
+//
+// Numbers arrive as Float with the text they were sent as in Str. The reading and its strings alias payload and are valid
+// until yield returns. Errors are *DecodeError, or what yield returned; readings before the mistake have been yielded then.
+func (d *JSONDecoder) Decode(payload []byte, yield func(r *fleet.Reading, raw []byte) error) error {
+	if !utf8.Valid(payload) {
+		return refuse(ReasonUTF8, "the payload is not UTF-8")
+	}
+	d.s, d.i, d.hasBoot = unsafe.String(unsafe.SliceData(payload), len(payload)), 0, false
+	d.space()
+	var err error
+	switch d.peek() {
+	case '{':
+		err = d.top(payload, yield)
+	case '[':
+		err = d.array(payload, 1, yield)
+	default:
+		return d.syntax("an object or an array")
+	}
+	if err != nil {
+		return err
+	}
+	if d.space(); d.i != len(d.s) {
+		return d.syntax("the end")
+	}
+	return nil
+}
+
+// top reads the outermost object: a reading, or the envelope of several.
+func (d *JSONDecoder) top(payload []byte, yield func(*fleet.Reading, []byte) error) error {
+	if d.envelope() {
+		if err := d.array(payload, 2, yield); err != nil {
+			return err
+		}
+		if d.space(); d.peek() != '}' {
+			return d.syntax("'}' behind the readings")
+		}
+		d.i++
+		return nil
+	}
+	start := d.i
+	if err := d.object(0); err != nil {
+		return err
+	}
+	return yield(&d.reading, payload[start:d.i])
+}
+
+// envelope looks whether the object begins with "readings":[ or "boot":n,"readings":[ and, if so, stands at the '['.
+func (d *JSONDecoder) envelope() bool {
+	start := d.i
+	d.i++
+	for range 2 {
+		d.space()
+		key, err := d.str()
+		if err != nil {
+			break
+		}
+		if d.space(); d.peek() != ':' {
+			break
+		}
+		d.i++
+		d.space()
+		if key == "readings" && d.peek() == '[' {
+			return true
+		}
+		if key != "boot" || d.hasBoot {
+			break
+		}
+		v, err := d.number()
+		if err != nil {
+			break
+		}
+		if d.boot, d.hasBoot = natural(v); !d.hasBoot {
+			break
+		}
+		if d.space(); d.peek() != ',' {
+			break
+		}
+		d.i++
+	}
+	d.i, d.hasBoot = start, false
+	return false
+}
+
+func (d *JSONDecoder) array(payload []byte, depth int, yield func(*fleet.Reading, []byte) error) error {
+	d.i++
+	if d.space(); d.peek() == ']' {
+		d.i++
+		return refuse(ReasonEmpty, "the list of readings is empty")
+	}
+	for n := 1; ; n++ {
+		if n > MaxReadings {
+			return refuse(ReasonTooMany, "more than %d readings in one payload", MaxReadings)
+		}
+		d.space()
+		start := d.i
+		if d.peek() != '{' {
+			return d.syntax("an object")
+		}
+		if err := d.object(depth); err != nil {
+			return err
+		}
+		if err := yield(&d.reading, payload[start:d.i]); err != nil {
+			return err
+		}
+		d.space()
+		switch d.peek() {
+		case ',':
+			d.i++
+		case ']':
+			d.i++
+			return nil
+		default:
+			return d.syntax("',' or ']'")
+		}
+	}
+}
+
+// object reads one reading into d.reading.
+func (d *JSONDecoder) object(depth int) error {
+	d.reading = fleet.Reading{Fields: d.reading.Fields[:0]}
+	if d.hasBoot {
+		d.reading.Boot, d.reading.HasSeq = d.boot, true
+	}
+	d.prefix = d.prefix[:0]
+	return d.members(depth + 1)
+}
+
+// members reads the members of the object at '{'; names get the prefix of the objects around it.
+func (d *JSONDecoder) members(depth int) error {
+	if depth > MaxDepth {
+		return refuse(ReasonDepth, "nested deeper than %d", MaxDepth)
+	}
+	d.i++
+	if d.space(); d.peek() == '}' {
+		d.i++
+		return nil
+	}
+	for {
+		d.space()
+		if d.peek() != '"' {
+			return d.syntax("a name in quotes")
+		}
+		key, err := d.str()
+		if err != nil {
+			return err
+		}
+		if d.space(); d.peek() != ':' {
+			return d.syntax("':'")
+		}
+		d.i++
+		d.space()
+		if err := d.member(key, depth); err != nil {
+			return err
+		}
+		d.space()
+		switch d.peek() {
+		case ',':
+			d.i++
+		case '}':
+			d.i++
+			return nil
+		default:
+			return d.syntax("',' or '}'")
+		}
+	}
+}
+
+func (d *JSONDecoder) member(key string, depth int) error {
+	if len(d.prefix) == 0 {
+		switch key {
+		case "ts":
+			return d.timestamp()
+		case "boot":
+			return d.natural(key, &d.reading.Boot)
+		case "seq":
+			return d.natural(key, &d.reading.Seq)
+		}
+	}
+	if d.peek() == '{' {
+		return d.nested(key, depth)
+	}
+	v, ok, err := d.scalar()
+	if err != nil || !ok {
+		return err
+	}
+	return d.add(key, v)
+}
+
+func (d *JSONDecoder) nested(key string, depth int) error {
+	if !ValidField(key) {
+		return refuse(ReasonName, "%.80q cannot be a field's name", key)
+	}
+	mark := len(d.prefix)
+	if mark+len(key)+1 > MaxName {
+		return refuse(ReasonName, "the name %.80q is longer than %d characters", string(d.prefix)+key, MaxName)
+	}
+	d.prefix = append(append(d.prefix, key...), '.')
+	err := d.members(depth + 1)
+	d.prefix = d.prefix[:mark]
+	return err
+}
+
+// add takes a field in after checking its name.
+func (d *JSONDecoder) add(key string, v fleet.Value) error {
+	if len(d.prefix) > 0 {
+		key = string(d.prefix) + key
+	}
+	if !ValidField(key) {
+		return refuse(ReasonName, "%.80q cannot be a field's name: letters, digits, '.', '_' and '-', at most %d, a letter first", key, MaxName)
+	}
+	switch key {
+	case "time", "tenant", "serial", "model":
+		return refuse(ReasonName, "%q is reserved", key)
+	}
+	for i := range d.reading.Fields {
+		if d.reading.Fields[i].Name == key {
+			return refuse(ReasonDuplicate, "%q is given twice", key)
+		}
+	}
+	if len(d.reading.Fields) == MaxKeys {
+		return refuse(ReasonKeys, "more than %d fields", MaxKeys)
+	}
+	d.reading.Fields = append(d.reading.Fields, fleet.Field{Name: key, Value: v})
+	return nil
+}
+
+// scalar reads a number, string or boolean; ok is false for null.
+func (d *JSONDecoder) scalar() (v fleet.Value, ok bool, err error) {
+	switch c := d.peek(); {
+	case c == '"':
+		s, err := d.str()
+		if err == nil && len(s) > MaxString {
+			err = refuse(ReasonString, "a string of %d bytes: at most %d", len(s), MaxString)
+		}
+		for i := 0; err == nil && i < len(s); i++ {
+			if s[i] < ' ' || s[i] == 0x7f {
+				err = refuse(ReasonString, "a control character in %.80q", s)
+			}
+		}
+		return fleet.Value{Type: fleet.String, Str: s}, true, err
+	case c == '-' || c >= '0' && c <= '9':
+		v, err := d.number()
+		return v, true, err
+	case c == '[':
+		return v, false, refuse(ReasonArray, "a list cannot be a field's value")
+	case d.word("true"):
+		return fleet.Value{Type: fleet.Boolean, Int: 1}, true, nil
+	case d.word("false"):
+		return fleet.Value{Type: fleet.Boolean}, true, nil
+	case d.word("null"):
+		return v, false, nil
+	default:
+		return v, false, d.syntax("a value")
+	}
+}
+
+func (d *JSONDecoder) word(w string) bool {
+	if len(d.s)-d.i >= len(w) && d.s[d.i:d.i+len(w)] == w {
+		d.i += len(w)
+		return true
+	}
+	return false
+}
+
+// natural reads boot or seq. Given twice, the two must agree: a device that contradicts itself is not understood.
+func (d *JSONDecoder) natural(key string, to *int64) error {
+	v, err := d.number()
+	if err != nil {
+		return err
+	}
+	n, ok := natural(v)
+	if !ok {
+		return refuse(ReasonNumber, "%q is %.40s: want an integer from 0 to 2^63-1", key, v.Str)
+	}
+	if *to != 0 && *to != n {
+		return refuse(ReasonDuplicate, "%q is given twice", key)
+	}
+	*to, d.reading.HasSeq = n, true
+	return nil
+}
+
+func natural(v fleet.Value) (int64, bool) {
+	n, err := strconv.ParseInt(v.Str, 10, 64)
+	return n, err == nil && n >= 0
+}
+
+func (d *JSONDecoder) timestamp() error {
+	if !d.reading.Time.IsZero() {
+		return refuse(ReasonDuplicate, "%q is given twice", "ts")
+	}
+	if d.peek() == '"' {
+		s, err := d.str()
+		if err != nil {
+			return err
+		}
+		t, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			return refuse(ReasonTime, "ts %.60q is not RFC 3339", s)
+		}
+		d.reading.Time = t.Truncate(time.Millisecond)
+		return nil
+	}
+	if d.word("null") {
+		return nil
+	}
+	if c := d.peek(); c != '-' && (c < '0' || c > '9') {
+		return refuse(ReasonTime, "ts is neither integer milliseconds since 1970 nor an RFC 3339 string")
+	}
+	v, err := d.number()
+	if err != nil {
+		return err
+	}
+	ms, err := strconv.ParseInt(v.Str, 10, 64)
+	if err != nil {
+		return refuse(ReasonTime, "ts %.40s is not integer milliseconds since 1970", v.Str)
+	}
+	d.reading.Time = time.UnixMilli(ms)
+	return nil
+}
+
+// number reads a number by JSON's grammar. Values beyond a float64 are refused; so NaN and Inf cannot come in.
+func (d *JSONDecoder) number() (fleet.Value, error) {
+	start, i, s := d.i, d.i, d.s
+	if i < len(s) && s[i] == '-' {
+		i++
+	}
+	digits := func() bool {
+		from := i
+		for i < len(s) && s[i] >= '0' && s[i] <= '9' {
+			i++
+		}
+		return i > from
+	}
+	first := i
+	ok := digits() && (s[first] != '0' || i == first+1)
+	if ok && i < len(s) && s[i] == '.' {
+		i++
+		ok = digits()
+	}
+	if ok && i < len(s) && s[i]|0x20 == 'e' {
+		if i++; i < len(s) && (s[i] == '+' || s[i] == '-') {
+			i++
+		}
+		ok = digits()
+	}
+	d.i = i
+	if !ok {
+		return fleet.Value{}, d.syntax("a number")
+	}
+	text := s[start:i]
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsInf(f, 0) {
+		return fleet.Value{}, refuse(ReasonNumber, "%.40s does not fit a 64-bit float", text)
+	}
+	if len(text) > 32 { // more digits than a float holds: no reason to carry them
+		text = strconv.FormatFloat(f, 'g', -1, 64)
+	}
+	return fleet.Value{Type: fleet.Float, Float: f, Str: text}, nil
+}
+
+// str reads the string at '"'. It aliases the payload unless it holds escapes.
+func (d *JSONDecoder) str() (string, error) {
+	if d.peek() != '"' {
+		return "", d.syntax("a string")
+	}
+	d.i++
+	start := d.i
+	for ; d.i < len(d.s); d.i++ {
+		switch c := d.s[d.i]; {
+		case c == '"':
+			d.i++
+			return d.s[start : d.i-1], nil
+		case c == '\\':
+			return d.escaped(start)
+		case c < ' ':
+			return "", d.syntax("no control character in a string")
+		}
+	}
+	return "", d.syntax("the end of the string")
+}
+
+func (d *JSONDecoder) escaped(start int) (string, error) {
+	buf := append(make([]byte, 0, 64), d.s[start:d.i]...)
+	for d.i < len(d.s) {
+		c := d.s[d.i]
+		d.i++
+		switch {
+		case c == '"':
+			return string(buf), nil
+		case c < ' ':
+			return "", d.syntax("no control character in a string")
+		case c != '\\':
+			buf = append(buf, c)
+			continue
+		}
+		var err error
+		if buf, err = d.escape(buf); err != nil {
+			return "", err
+		}
+	}
+	return "", d.syntax("the end of the string")
+}
+
+func (d *JSONDecoder) escape(buf []byte) ([]byte, error) {
+	c := d.peek()
+	d.i++
+	switch c {
+	case '"', '\\', '/':
+		return append(buf, c), nil
+	case 'b':
+		return append(buf, '\b'), nil
+	case 'f':
+		return append(buf, '\f'), nil
+	case 'n':
+		return append(buf, '\n'), nil
+	case 'r':
+		return append(buf, '\r'), nil
+	case 't':
+		return append(buf, '\t'), nil
+	case 'u':
+		r, ok := d.hex()
+		if ok && utf16.IsSurrogate(r) {
+			low := rune(0)
+			if ok = d.word(`\u`); ok {
+				low, ok = d.hex()
+			}
+			if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+				return nil, refuse(ReasonUTF8, "half of a surrogate pair in a string")
+			}
+		}
+		if !ok {
+			return nil, d.syntax("four hexadecimal digits")
+		}
+		return utf8.AppendRune(buf, r), nil
+	default:
+		return nil, d.syntax("an escape")
+	}
+}
+
+func (d *JSONDecoder) hex() (rune, bool) {
+	if len(d.s)-d.i < 4 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(d.s[d.i:d.i+4], 16, 16)
+	d.i += 4
+	return rune(n), err == nil
+}
+
+func (d *JSONDecoder) space() {
+	for d.i < len(d.s) {
+		switch d.s[d.i] {
+		case ' ', '\t', '\n', '\r':
+			d.i++
+		default:
+			return
+		}
+	}
+}
+
+func (d *JSONDecoder) peek() byte {
+	if d.i < len(d.s) {
+		return d.s[d.i]
+	}
+	return 0
+}
+
+func (d *JSONDecoder) syntax(want string) error {
+	at := min(d.i, len(d.s))
+	return refuse(ReasonSyntax, "byte %d: want %s, have %.20q", at+1, want, d.s[at:])
+}
