@@ -30,11 +30,13 @@ type Case struct {
 	OpenedAt  time.Time // event time of the first episode
 	UpdatedAt time.Time // event time of the last change
 	ClosedAt  time.Time
-	Count     int      // how many episodes there were
-	Live      bool     // whether any episode was still open when the device had caught up: only then is anybody told
-	Told      Severity // highest severity a message was asked for
-	ToldAny   bool     // whether a message was asked for at all
-	Outcome   string   // why it is resolved: "cleared", "fixed", "no fault found", ...
+	Count     int       // how many episodes there were
+	Live      bool      // whether any episode was still open when the device had caught up: only then is anybody told
+	Told      Severity  // highest severity a message was asked for
+	ToldAny   bool      // whether a message was asked for at all
+	AllClear  bool      // whether the last message asked for was the all-clear
+	SeenUntil time.Time // findings opened until then that are not in Episodes were applied before: forgotten here or part of an earlier case
+	Outcome   string    // why it is resolved: "cleared", "fixed", "no fault found", ...
 	Assignee  string
 	Episodes  []Episode // newest last, at most MaxEpisodes: ended ones are forgotten first
 }
@@ -45,6 +47,7 @@ type Episode struct {
 	Revision  int        `json:"revision"` // highest revision applied
 	Rule      string     `json:"rule"`
 	RuleHash  string     `json:"rule_hash"`
+	Kind      Kind       `json:"kind"`
 	Severity  Severity   `json:"severity"`
 	OpenedAt  time.Time  `json:"opened_at"`
 	ClearedAt time.Time  `json:"cleared_at,omitzero"`
