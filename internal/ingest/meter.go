@@ -1,0 +1,87 @@
+package ingest
+
+import (
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// meter counts what came in and what became of it. Once the queue is empty,
+// readings in = stored + quarantined (by reason) + refused (by reason) holds (REL-12).
+type meter struct {
+	in          *prometheus.CounterVec
+	stored      prometheus.Counter
+	quarantined *prometheus.CounterVec
+	refused     *prometheus.CounterVec
+	dropped     prometheus.Counter
+	unnumbered  prometheus.Counter
+	failures    prometheus.Counter
+	waits       prometheus.Counter
+	commit      prometheus.Histogram
+	perCycle    prometheus.Histogram
+
+	mu       sync.Mutex
+	byReason map[string]uint64
+	recent   [100]fleet.Refusal
+	next     int
+}
+
+func newMeter(reg prometheus.Registerer) *meter {
+	m := &meter{
+		in:          prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_in_total", Help: "Readings that reached a door; a message that is refused or cannot be decoded counts as one."}, []string{"door"}),
+		stored:      prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_readings_stored_total", Help: "Readings fsynced in the journal."}),
+		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_quarantined_total", Help: "Readings or payloads put aside, by reason."}, []string{"reason"}),
+		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_refused_total", Help: "Messages neither stored nor put aside, by door and reason."}, []string{"door", "reason"}),
+		dropped:     prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_fields_dropped_total", Help: "Fields left out because the profile does not name them."}),
+		unnumbered:  prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_readings_unidentifiable_total", Help: "Readings stored that had neither time nor seq: a resend of one counts twice."}),
+		failures:    prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_ingest_commit_failures_total", Help: "Cycles the journal did not take at the first try."}),
+		waits:       prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_ingest_waits_total", Help: "Times a door waited because the queue was full."}),
+		commit:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "aftercare_ingest_commit_seconds", Help: "Time of one group commit, fsync included.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+		perCycle:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "aftercare_ingest_commit_readings", Help: "Readings that shared one commit.", Buckets: prometheus.ExponentialBuckets(1, 4, 9)}),
+		byReason:    map[string]uint64{},
+	}
+	reg.MustRegister(m.in, m.stored, m.quarantined, m.refused, m.dropped, m.unnumbered, m.failures, m.waits, m.commit, m.perCycle)
+	return m
+}
+
+// count takes note of a message: how many readings it held (a refused one counts as one) and what was left out.
+func (m *meter) count(door string, readings, dropped, unnumbered int) {
+	m.in.WithLabelValues(door).Add(float64(max(readings, 1)))
+	m.dropped.Add(float64(dropped))
+	m.unnumbered.Add(float64(unnumbered))
+}
+
+// cycle takes note of a commit.
+func (m *meter) cycle(c *cycle, took time.Duration) {
+	m.stored.Add(float64(c.stored))
+	for _, reason := range c.reasons {
+		m.quarantined.WithLabelValues(reason).Inc()
+	}
+	m.commit.Observe(took.Seconds())
+	m.perCycle.Observe(float64(c.stored))
+}
+
+func (m *meter) refuse(r fleet.Refusal) {
+	m.refused.WithLabelValues(r.Door, r.Reason).Inc()
+	r.Topic = strings.ToValidUTF8(r.Topic[:min(len(r.Topic), wire.MaxTopic)], "?")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.byReason[r.Reason]++
+	m.recent[m.next%len(m.recent)] = r
+	m.next++
+}
+
+func (m *meter) refusals() (recent []fleet.Refusal, byReason map[string]uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := m.next - 1; i >= 0 && i >= m.next-len(m.recent); i-- {
+		recent = append(recent, m.recent[i%len(m.recent)])
+	}
+	return recent, maps.Clone(m.byReason)
+}
