@@ -127,7 +127,9 @@ func newDrawing(w io.Writer, s Spec) *drawing {
 	}
 	d.runs = split(pts, d.s.Gap)
 	d.domain(pts)
-	d.ticks, d.step = valueTicks(d.lo, d.hi)
+	if d.ticks, d.step = valueTicks(d.lo, d.hi); len(pts) == 0 {
+		d.ticks = nil // a scale without values says nothing
+	}
 	longest := 0
 	for _, t := range d.ticks {
 		longest = max(longest, len([]rune(d.number(t))))
@@ -208,7 +210,7 @@ func (d *drawing) domain(pts []fleet.Point) {
 	}
 	air := (hi - lo) * 0.1
 	nonNegative := lo >= 0
-	d.lo, d.hi = lo-air, hi+air
+	d.lo, d.hi = lo-1.7*air, hi+1.8*air // room for the words of the band below and of the last value above
 	if nonNegative && d.lo < 0 {
 		d.lo = 0
 	}
@@ -277,8 +279,11 @@ func (d *drawing) limitLabels() {
 		}
 	}
 	if b := d.s.Band; b != nil && b.Label != "" && drawable(b.Low) && drawable(b.High) && b.High >= b.Low {
-		y := d.y(b.High) + fontSize + 2
-		d.text("c-band-t", "start", d.x0+6, place(math.Min(y, d.y1-4)), b.Label)
+		y := d.y(b.Low) + fontSize + 2 // below the band, where the line seldom is
+		if y > d.y1-4 {
+			y = d.y(b.Low) - 5
+		}
+		d.text("c-band-t", "start", d.x0+6, place(y), b.Label)
 	}
 }
 
@@ -330,6 +335,11 @@ func (d *drawing) thin(run []fleet.Point) []fleet.Point {
 
 // gaps shades where nothing was heard, and says so where the words fit.
 func (d *drawing) gaps() {
+	if len(d.runs) == 0 {
+		d.text("c-gap-t", "middle", (d.x0+d.x1)/2, (d.y0+d.y1)/2, d.s.NoData)
+		return
+	}
+	words := d.gapWordsY()
 	edge := d.s.From
 	shade := func(from, to time.Time) {
 		if to.Sub(from) <= d.s.Gap {
@@ -341,7 +351,7 @@ func (d *drawing) gaps() {
 		}
 		d.p(`<rect class="c-gap" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="currentColor" fill-opacity="0.04"/>`, a, d.y0, b-a, d.y1-d.y0)
 		if d.s.NoData != "" && b-a > textWidth(d.s.NoData)+8 {
-			d.text("c-gap-t", "middle", (a+b)/2, d.y1-8, d.s.NoData)
+			d.text("c-gap-t", "middle", (a+b)/2, words, d.s.NoData)
 		}
 	}
 	for _, run := range d.runs {
@@ -349,6 +359,17 @@ func (d *drawing) gaps() {
 		edge = run[len(run)-1].At
 	}
 	shade(edge, d.s.To)
+}
+
+// gapWordsY is at the top, or at the bottom where a limit's words are at the top.
+func (d *drawing) gapWordsY() float64 {
+	y := d.y0 + 14
+	for _, l := range d.s.Limits {
+		if drawable(l.Value) && math.Abs(d.y(l.Value)-5-y) < fontSize+6 {
+			return d.y1 - 8
+		}
+	}
+	return y
 }
 
 func (d *drawing) last() {
@@ -363,7 +384,7 @@ func (d *drawing) last() {
 		return
 	}
 	ty := y - 9
-	if ty < d.y0+10 {
+	if ty < d.y0+4 {
 		ty = y + 18
 	}
 	d.text("c-last-t", "end", math.Max(math.Min(x+4, d.x1), d.x0+textWidth(d.s.Last)), ty, d.s.Last)
