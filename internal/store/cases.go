@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"aftercare/internal/fleet"
+)
+
+// LatestCase returns the case of a device's problem that is not resolved, else the one opened last, else nil.
+func (s *Store) LatestCase(ctx context.Context, key fleet.DeviceKey, problem string) (*fleet.Case, error) {
+	return s.oneCase(ctx, fmt.Sprintf("latest case of %q, problem %q", key, problem),
+		func(q *bun.SelectQuery) *bun.SelectQuery {
+			return q.Where("tenant = ? AND serial = ? AND problem = ?", key.Tenant, key.Serial, problem).
+				OrderExpr("CASE WHEN state <> 'resolved' THEN 0 ELSE 1 END, opened_at DESC, id")
+		})
+}
+
+// Case returns one case; one that does not exist in the tenant is CodeNotFound.
+func (s *Store) Case(ctx context.Context, tenant, id string) (*fleet.Case, error) {
+	c, err := s.oneCase(ctx, fmt.Sprintf("case %q", id), func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("tenant = ? AND id = ?", tenant, id)
+	})
+	if err == nil && c == nil {
+		return nil, fleet.Errorf(fleet.CodeNotFound, "there is no case %q", id)
+	}
+	return c, err
+}
+
+func (s *Store) oneCase(ctx context.Context, op string, where func(*bun.SelectQuery) *bun.SelectQuery) (*fleet.Case, error) {
+	var row caseRow
+	err := where(s.r.NewSelect().Model(&row)).Limit(1).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil //nolint:nilnil // "none" is an answer here
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	c, err := row.fleetCase()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	return &c, nil
+}
+
+// Commit writes a decision: the case, what is said about it in its history, and the work that follows from it, in one
+// transaction. The case's new version is Expected+1 whatever it says itself. CodeConflict and nothing is written when the
+// case is not at version Expected any more (0: does not exist), or when another case of the same problem is open.
+// Outbox rows that exist already are left as they are.
+func (s *Store) Commit(ctx context.Context, ch fleet.Change) error {
+	ch.Case.Version = ch.Expected + 1
+	row, err := caseToRow(&ch.Case)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, fmt.Sprintf("commit case %q", ch.Case.ID), func(tx bun.Tx) error {
+		if err := putCase(ctx, tx, &row, ch.Expected); err != nil {
+			return err
+		}
+		if err := addAudit(ctx, tx, &row, ch.Audit); err != nil {
+			return err
+		}
+		return addOutbox(ctx, tx, ch.Outbox, row.Version*chunk)
+	})
+}
+
+func putCase(ctx context.Context, tx bun.Tx, row *caseRow, expected int64) error {
+	var res sql.Result
+	var err error
+	if expected == 0 {
+		res, err = tx.NewInsert().Model(row).On("CONFLICT DO NOTHING").Exec(ctx)
+	} else {
+		res, err = tx.NewUpdate().Model(row).WherePK().Where("version = ?", expected).Exec(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fleet.Errorf(fleet.CodeConflict, "case %q is not at version %d any more", row.ID, expected)
+	}
+	return nil
+}
+
+func addAudit(ctx context.Context, tx bun.Tx, c *caseRow, audit []fleet.Audit) error {
+	if len(audit) == 0 {
+		return nil
+	}
+	rows := make([]auditRow, len(audit))
+	for i, a := range audit {
+		rows[i] = auditRow{Tenant: c.Tenant, CaseID: c.ID, Version: c.Version, Position: i, At: toMS(a.At),
+			Actor: a.Actor, Action: a.Action, Detail: a.Detail}
+	}
+	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+// addOutbox adds rows in their order, which first numbers among rows that are due in the same millisecond.
+func addOutbox(ctx context.Context, tx bun.Tx, add []fleet.OutboxRow, first int64) error {
+	if len(add) == 0 {
+		return nil
+	}
+	rows := make([]outboxRow, len(add))
+	for i := range add {
+		rows[i] = outboxToRow(&add[i], first+int64(i))
+	}
+	if _, err := tx.NewInsert().Model(&rows).On("CONFLICT (id) DO NOTHING").Exec(ctx); err != nil {
+		return fmt.Errorf("outbox: %w", err)
+	}
+	return nil
+}

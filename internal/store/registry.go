@@ -1,0 +1,250 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"aftercare/internal/fleet"
+)
+
+// chunk is how many rows one INSERT carries: large enough that its cost is spread, small enough for SQLite's 1 MB limit on
+// a statement.
+const chunk = 500
+
+// LoadRegistry hands every device, credential and person that was written after revision since to the three functions, and
+// returns the revision they now stand at: what to pass the next time. since 0 loads everything. All of it is one
+// consistent snapshot. When nothing was written it costs one look-up. Nothing is ever deleted from the registry, only revoked.
+func (s *Store) LoadRegistry(ctx context.Context, since int64, device func(fleet.Device),
+	credential func(fleet.Credential), person func(fleet.Person)) (int64, error) {
+	revision := since
+	err := s.r.RunInTx(ctx, &sql.TxOptions{ReadOnly: true}, func(ctx context.Context, tx bun.Tx) error {
+		err := tx.NewSelect().Table("revisions").Column("value").Where("name = 'registry'").Scan(ctx, &revision)
+		if err != nil || revision == since {
+			return err
+		}
+		if err := loadDevices(ctx, tx, since, device); err != nil {
+			return err
+		}
+		if err := loadCredentials(ctx, tx, since, credential); err != nil {
+			return err
+		}
+		return loadPeople(ctx, tx, since, person)
+	})
+	if err != nil {
+		return since, fmt.Errorf("load registry since revision %d: %w", since, err)
+	}
+	return revision, nil
+}
+
+// loadDevices scans by hand: a hundred thousand rows at every start are worth it.
+func loadDevices(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Device)) error {
+	rows, err := tx.QueryContext(ctx, `SELECT tenant, serial, model, category, name, room, region, firmware, hardware, batch,
+		parent, owner_id, seller, installed_at, warranty_until, revoked FROM devices WHERE rev > ?`, since)
+	if err != nil {
+		return fmt.Errorf("devices: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // Err below reports what matters
+	var r deviceRow
+	for rows.Next() {
+		if err := rows.Scan(&r.Tenant, &r.Serial, &r.Model, &r.Category, &r.Name, &r.Room, &r.Region, &r.Firmware,
+			&r.Hardware, &r.Batch, &r.Parent, &r.OwnerID, &r.Seller, &r.InstalledAt, &r.WarrantyUntil, &r.Revoked); err != nil {
+			return fmt.Errorf("devices: %w", err)
+		}
+		each(r.device())
+	}
+	return rows.Err()
+}
+
+func loadCredentials(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Credential)) error {
+	rows, err := tx.QueryContext(ctx, `SELECT tenant, serial, id, hash, created_at, revoked_at FROM credentials WHERE rev > ?`, since)
+	if err != nil {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var r credentialRow
+	for rows.Next() {
+		if err := rows.Scan(&r.Tenant, &r.Serial, &r.ID, &r.Hash, &r.CreatedAt, &r.RevokedAt); err != nil {
+			return fmt.Errorf("credentials: %w", err)
+		}
+		c, err := r.credential()
+		if err != nil {
+			return err
+		}
+		each(c)
+	}
+	return rows.Err()
+}
+
+func loadPeople(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Person)) error {
+	var endpoints []endpointRow
+	err := tx.NewRaw(`SELECT e.* FROM endpoints e JOIN people p ON p.tenant = e.tenant AND p.id = e.person_id
+		WHERE p.rev > ? ORDER BY e.tenant, e.person_id, e.position`, since).Scan(ctx, &endpoints)
+	if err != nil {
+		return fmt.Errorf("endpoints: %w", err)
+	}
+	type person struct{ tenant, id string }
+	of := map[person][]fleet.Endpoint{}
+	for _, e := range endpoints {
+		k := person{e.Tenant, e.PersonID}
+		of[k] = append(of[k], fleet.Endpoint{Channel: e.Channel, Address: e.Address, Secret: e.Secret})
+	}
+	var people []personRow
+	if err := tx.NewSelect().Model(&people).Where("rev > ?", since).Scan(ctx); err != nil {
+		return fmt.Errorf("people: %w", err)
+	}
+	for _, p := range people {
+		each(fleet.Person{ID: p.ID, Tenant: p.Tenant, Name: p.Name, Locale: p.Locale, Zone: p.Zone,
+			Household: p.Household, Endpoints: of[person{p.Tenant, p.ID}]})
+	}
+	return nil
+}
+
+// SaveRegistry writes people (with exactly their endpoints), devices and credentials in one transaction: each row is made
+// or replaced. Any of the three may be empty. A credential of an unknown device is an error and nothing is written.
+func (s *Store) SaveRegistry(ctx context.Context, devices []fleet.Device, credentials []fleet.Credential,
+	people []fleet.Person) error {
+	op := fmt.Sprintf("save %d devices, %d credentials, %d people", len(devices), len(credentials), len(people))
+	return s.write(ctx, op, func(tx bun.Tx) error {
+		rev, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := savePeople(ctx, tx, people, rev); err != nil {
+			return err
+		}
+		if err := saveDevices(ctx, tx, devices, rev); err != nil {
+			return err
+		}
+		return saveCredentials(ctx, tx, credentials, rev)
+	})
+}
+
+func nextRevision(ctx context.Context, tx bun.Tx) (rev int64, err error) {
+	err = tx.NewRaw("UPDATE revisions SET value = value + 1 WHERE name = 'registry' RETURNING value").Scan(ctx, &rev)
+	if err != nil {
+		return 0, fmt.Errorf("next revision: %w", err)
+	}
+	return rev, nil
+}
+
+var deviceColumns = []string{"model", "category", "name", "room", "region", "firmware", "hardware", "batch", "parent",
+	"owner_id", "seller", "installed_at", "warranty_until", "revoked", "rev"}
+
+func saveDevices(ctx context.Context, tx bun.Tx, devices []fleet.Device, rev int64) error {
+	for part := range slices.Chunk(devices, chunk) {
+		rows := make([]deviceRow, len(part))
+		for i := range part {
+			rows[i] = deviceToRow(&part[i], rev)
+		}
+		q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, serial) DO UPDATE")
+		if _, err := setExcluded(q, deviceColumns).Exec(ctx); err != nil {
+			return fmt.Errorf("devices: %w", err)
+		}
+	}
+	return nil
+}
+
+func saveCredentials(ctx context.Context, tx bun.Tx, credentials []fleet.Credential, rev int64) error {
+	for part := range slices.Chunk(credentials, chunk) {
+		rows := make([]credentialRow, len(part))
+		for i := range part {
+			rows[i] = credentialToRow(&part[i], rev)
+		}
+		q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, serial, id) DO UPDATE")
+		if _, err := setExcluded(q, []string{"hash", "created_at", "revoked_at", "rev"}).Exec(ctx); err != nil {
+			return fmt.Errorf("credentials: %w", err)
+		}
+	}
+	return nil
+}
+
+func savePeople(ctx context.Context, tx bun.Tx, people []fleet.Person, rev int64) error {
+	for part := range slices.Chunk(people, chunk) {
+		rows := make([]personRow, len(part))
+		ids := map[string][]string{}
+		var endpoints []endpointRow
+		for i, p := range part {
+			rows[i] = personRow{Tenant: p.Tenant, ID: p.ID, Name: p.Name, Locale: p.Locale, Zone: p.Zone,
+				Household: p.Household, Rev: rev}
+			ids[p.Tenant] = append(ids[p.Tenant], p.ID)
+			for n, e := range p.Endpoints {
+				endpoints = append(endpoints, endpointRow{Tenant: p.Tenant, PersonID: p.ID, Position: n,
+					Channel: e.Channel, Address: e.Address, Secret: e.Secret})
+			}
+		}
+		q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, id) DO UPDATE")
+		if _, err := setExcluded(q, []string{"name", "locale", "zone", "household", "rev"}).Exec(ctx); err != nil {
+			return fmt.Errorf("people: %w", err)
+		}
+		if err := replaceEndpoints(ctx, tx, ids, endpoints); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func replaceEndpoints(ctx context.Context, tx bun.Tx, ids map[string][]string, endpoints []endpointRow) error {
+	for tenant, people := range ids {
+		_, err := tx.NewDelete().Model((*endpointRow)(nil)).Where("tenant = ?", tenant).
+			Where("person_id IN (?)", bun.List(people)).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("endpoints: %w", err)
+		}
+	}
+	if len(endpoints) == 0 {
+		return nil
+	}
+	if _, err := tx.NewInsert().Model(&endpoints).Exec(ctx); err != nil {
+		return fmt.Errorf("endpoints: %w", err)
+	}
+	return nil
+}
+
+func setExcluded(q *bun.InsertQuery, columns []string) *bun.InsertQuery {
+	for _, c := range columns {
+		q = q.Set("? = EXCLUDED.?", bun.Ident(c), bun.Ident(c))
+	}
+	return q
+}
+
+// RevokeCredentials ends the credentials of a device at the given time, all but the one named keep. With an empty keep the
+// device itself is marked revoked too. An unknown device is CodeNotFound.
+func (s *Store) RevokeCredentials(ctx context.Context, key fleet.DeviceKey, keep string, at time.Time) error {
+	op := fmt.Sprintf("revoke credentials of %q", key)
+	return s.write(ctx, op, func(tx bun.Tx) error {
+		rev, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.NewUpdate().Model((*credentialRow)(nil)).Set("revoked_at = ?", toMS(at)).Set("rev = ?", rev).
+			Where("tenant = ? AND serial = ? AND id <> ? AND revoked_at = 0", key.Tenant, key.Serial, keep).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		q := tx.NewUpdate().Model((*deviceRow)(nil)).Set("rev = ?", rev)
+		if keep == "" {
+			q = q.Set("revoked = ?", true)
+		}
+		res, err := q.Where("tenant = ? AND serial = ?", key.Tenant, key.Serial).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return notFound(err, "device %q is not registered", key)
+		}
+		return nil
+	})
+}
+
+// notFound is CodeNotFound, or err when asking for the number of rows failed.
+func notFound(err error, format string, args ...any) error {
+	if err != nil {
+		return err
+	}
+	return fleet.Errorf(fleet.CodeNotFound, format, args...)
+}

@@ -1,0 +1,250 @@
+package store
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"aftercare/internal/fleet"
+)
+
+// The rows are the tables' columns; the nouns of package fleet stay free of SQL.
+
+type deviceRow struct {
+	bun.BaseModel `bun:"table:devices"`
+	Tenant        string `bun:"tenant,pk"`
+	Serial        string `bun:"serial,pk"`
+	Model         string `bun:"model"`
+	Category      string `bun:"category"`
+	Name          string `bun:"name"`
+	Room          string `bun:"room"`
+	Region        string `bun:"region"`
+	Firmware      string `bun:"firmware"`
+	Hardware      string `bun:"hardware"`
+	Batch         string `bun:"batch"`
+	Parent        string `bun:"parent"`
+	OwnerID       string `bun:"owner_id"`
+	Seller        string `bun:"seller"`
+	InstalledAt   int64  `bun:"installed_at"`
+	WarrantyUntil int64  `bun:"warranty_until"`
+	Revoked       bool   `bun:"revoked"`
+	Rev           int64  `bun:"rev"`
+}
+
+func deviceToRow(d *fleet.Device, rev int64) deviceRow {
+	return deviceRow{Tenant: d.Key.Tenant, Serial: d.Key.Serial, Model: d.Model, Category: d.Category, Name: d.Name,
+		Room: d.Room, Region: d.Region, Firmware: d.Firmware, Hardware: d.Hardware, Batch: d.Batch, Parent: d.Parent,
+		OwnerID: d.OwnerID, Seller: d.Seller, InstalledAt: toMS(d.InstalledAt), WarrantyUntil: toMS(d.WarrantyUntil),
+		Revoked: d.Revoked, Rev: rev}
+}
+
+func (r *deviceRow) device() fleet.Device {
+	return fleet.Device{Key: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, Model: r.Model, Category: r.Category,
+		Name: r.Name, Room: r.Room, Region: r.Region, Firmware: r.Firmware, Hardware: r.Hardware, Batch: r.Batch,
+		Parent: r.Parent, OwnerID: r.OwnerID, Seller: r.Seller, InstalledAt: fromMS(r.InstalledAt),
+		WarrantyUntil: fromMS(r.WarrantyUntil), Revoked: r.Revoked}
+}
+
+type credentialRow struct {
+	bun.BaseModel `bun:"table:credentials"`
+	Tenant        string `bun:"tenant,pk"`
+	Serial        string `bun:"serial,pk"`
+	ID            string `bun:"id,pk"`
+	Hash          string `bun:"hash"`
+	CreatedAt     int64  `bun:"created_at"`
+	RevokedAt     int64  `bun:"revoked_at"`
+	Rev           int64  `bun:"rev"`
+}
+
+func credentialToRow(c *fleet.Credential, rev int64) credentialRow {
+	return credentialRow{Tenant: c.Device.Tenant, Serial: c.Device.Serial, ID: c.ID, Hash: hex.EncodeToString(c.Hash),
+		CreatedAt: toMS(c.CreatedAt), RevokedAt: toMS(c.RevokedAt), Rev: rev}
+}
+
+func (r *credentialRow) credential() (fleet.Credential, error) {
+	hash, err := hex.DecodeString(r.Hash)
+	if err != nil {
+		return fleet.Credential{}, fmt.Errorf("credential %q of %s/%s: hash: %w", r.ID, r.Tenant, r.Serial, err)
+	}
+	return fleet.Credential{Device: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, ID: r.ID, Hash: hash,
+		CreatedAt: fromMS(r.CreatedAt), RevokedAt: fromMS(r.RevokedAt)}, nil
+}
+
+type personRow struct {
+	bun.BaseModel `bun:"table:people"`
+	Tenant        string `bun:"tenant,pk"`
+	ID            string `bun:"id,pk"`
+	Name          string `bun:"name"`
+	Locale        string `bun:"locale"`
+	Zone          string `bun:"zone"`
+	Household     string `bun:"household"`
+	Rev           int64  `bun:"rev"`
+}
+
+type endpointRow struct {
+	bun.BaseModel `bun:"table:endpoints"`
+	Tenant        string `bun:"tenant,pk"`
+	PersonID      string `bun:"person_id,pk"`
+	Position      int    `bun:"position,pk"`
+	Channel       string `bun:"channel"`
+	Address       string `bun:"address"`
+	Secret        string `bun:"secret"`
+}
+
+type caseRow struct {
+	bun.BaseModel `bun:"table:cases,alias:c"`
+	Tenant        string `bun:"tenant,pk"`
+	ID            string `bun:"id,pk"`
+	Version       int64  `bun:"version"`
+	Serial        string `bun:"serial"`
+	Model         string `bun:"model"`
+	Category      string `bun:"category"`
+	Problem       string `bun:"problem"`
+	Rule          string `bun:"rule"`
+	Kind          string `bun:"kind"`
+	Severity      int64  `bun:"severity"`
+	State         string `bun:"state"`
+	OpenedAt      int64  `bun:"opened_at"`
+	UpdatedAt     int64  `bun:"updated_at"`
+	ClosedAt      int64  `bun:"closed_at"`
+	EpisodeCount  int    `bun:"episode_count"`
+	Live          bool   `bun:"live"`
+	Told          int64  `bun:"told"`
+	ToldAny       bool   `bun:"told_any"`
+	AllClear      bool   `bun:"all_clear"`
+	SeenUntil     int64  `bun:"seen_until"`
+	Outcome       string `bun:"outcome"`
+	Assignee      string `bun:"assignee"`
+	Episodes      string `bun:"episodes"`
+}
+
+func caseToRow(c *fleet.Case) (caseRow, error) {
+	episodes, err := json.Marshal(c.Episodes)
+	if err != nil {
+		return caseRow{}, fmt.Errorf("episodes of case %q: %w", c.ID, err)
+	}
+	return caseRow{Tenant: c.Device.Tenant, ID: c.ID, Version: c.Version, Serial: c.Device.Serial, Model: c.Model,
+		Category: c.Category, Problem: c.Problem, Rule: c.Rule, Kind: string(c.Kind), Severity: int64(c.Severity),
+		State: string(c.State), OpenedAt: toMS(c.OpenedAt), UpdatedAt: toMS(c.UpdatedAt), ClosedAt: toMS(c.ClosedAt),
+		EpisodeCount: c.Count, Live: c.Live, Told: int64(c.Told), ToldAny: c.ToldAny, AllClear: c.AllClear,
+		SeenUntil: toMS(c.SeenUntil), Outcome: c.Outcome, Assignee: c.Assignee, Episodes: string(episodes)}, nil
+}
+
+func (r *caseRow) fleetCase() (fleet.Case, error) {
+	c := fleet.Case{ID: r.ID, Version: r.Version, Device: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial},
+		Model: r.Model, Category: r.Category, Problem: r.Problem, Rule: r.Rule, Kind: fleet.Kind(r.Kind),
+		Severity: severity(r.Severity), State: fleet.CaseState(r.State), OpenedAt: fromMS(r.OpenedAt),
+		UpdatedAt: fromMS(r.UpdatedAt), ClosedAt: fromMS(r.ClosedAt), Count: r.EpisodeCount, Live: r.Live,
+		Told: severity(r.Told), ToldAny: r.ToldAny, AllClear: r.AllClear, SeenUntil: fromMS(r.SeenUntil),
+		Outcome: r.Outcome, Assignee: r.Assignee}
+	if err := json.Unmarshal([]byte(r.Episodes), &c.Episodes); err != nil {
+		return c, fmt.Errorf("episodes of case %q: %w", r.ID, err)
+	}
+	return c, nil
+}
+
+func severity(n int64) fleet.Severity {
+	return fleet.Severity(min(max(n, int64(fleet.Info)), int64(fleet.Danger))) //nolint:gosec // bounded to the ladder
+}
+
+type auditRow struct {
+	bun.BaseModel `bun:"table:case_audit"`
+	Tenant        string `bun:"tenant,pk"`
+	CaseID        string `bun:"case_id,pk"`
+	Version       int64  `bun:"version,pk"`
+	Position      int    `bun:"position,pk"`
+	At            int64  `bun:"at"`
+	Actor         string `bun:"actor"`
+	Action        string `bun:"action"`
+	Detail        string `bun:"detail"`
+}
+
+// The states of an outbox row.
+const (
+	statePending = "pending"
+	stateLeased  = "leased"
+	stateDone    = "done"
+	stateDead    = "dead"
+)
+
+type outboxRow struct {
+	bun.BaseModel `bun:"table:outbox"`
+	ID            string `bun:"id,pk"`
+	Kind          string `bun:"kind"`
+	Tenant        string `bun:"tenant"`
+	CaseID        string `bun:"case_id"`
+	PersonID      string `bun:"person_id"`
+	Channel       string `bun:"channel"`
+	Topic         string `bun:"topic"`
+	Body          string `bun:"body"`
+	State         string `bun:"state"`
+	DueAt         int64  `bun:"due_at"`
+	Ord           int64  `bun:"ord"`
+	LeaseUntil    int64  `bun:"lease_until"`
+	Attempts      int    `bun:"attempts"`
+	LastErr       string `bun:"last_err"`
+	Reason        string `bun:"reason"`
+	Cause         int64  `bun:"cause"`
+}
+
+func outboxToRow(o *fleet.OutboxRow, ord int64) outboxRow {
+	return outboxRow{ID: o.ID, Kind: string(o.Kind), Tenant: o.Tenant, CaseID: o.CaseID, PersonID: o.PersonID,
+		Channel: o.Channel, Topic: o.Topic, Body: string(o.Body), State: statePending, DueAt: toMS(o.DueAt), Ord: ord,
+		Attempts: o.Attempts, LastErr: o.LastErr, Cause: toMS(o.Cause)}
+}
+
+func (r *outboxRow) row() fleet.OutboxRow {
+	o := fleet.OutboxRow{ID: r.ID, Kind: fleet.OutboxKind(r.Kind), Tenant: r.Tenant, CaseID: r.CaseID,
+		PersonID: r.PersonID, Channel: r.Channel, Topic: r.Topic, DueAt: fromMS(r.DueAt), Attempts: r.Attempts,
+		LastErr: r.LastErr, Cause: fromMS(r.Cause)}
+	if r.Body != "" {
+		o.Body = []byte(r.Body)
+	}
+	return o
+}
+
+type deliveryRow struct {
+	bun.BaseModel `bun:"table:deliveries"`
+	Tenant        string `bun:"tenant,pk"`
+	OutboxID      string `bun:"outbox_id,pk"`
+	CaseID        string `bun:"case_id"`
+	PersonID      string `bun:"person_id"`
+	Channel       string `bun:"channel"`
+	State         string `bun:"state"`
+	Reason        string `bun:"reason"`
+	At            int64  `bun:"at"`
+	Attempts      int    `bun:"attempts"`
+}
+
+type inboxRow struct {
+	bun.BaseModel `bun:"table:inbox"`
+	Tenant        string `bun:"tenant,pk"`
+	ID            string `bun:"id,pk"`
+	CaseID        string `bun:"case_id"`
+	Serial        string `bun:"serial"`
+	PersonID      string `bun:"person_id"`
+	Channel       string `bun:"channel"`
+	Topic         string `bun:"topic"`
+	Kind          string `bun:"kind"`
+	Severity      int64  `bun:"severity"`
+	Locale        string `bun:"locale"`
+	Title         string `bun:"title"`
+	Body          string `bun:"body"`
+	At            int64  `bun:"at"`
+	ReadAt        int64  `bun:"read_at"`
+}
+
+func messageToRow(m *fleet.Message) inboxRow {
+	return inboxRow{Tenant: m.Tenant, ID: m.ID, CaseID: m.CaseID, Serial: m.Device.Serial, PersonID: m.PersonID,
+		Channel: m.Channel, Topic: m.Topic, Kind: string(m.Kind), Severity: int64(m.Severity), Locale: m.Locale,
+		Title: m.Title, Body: m.Body, At: toMS(m.At), ReadAt: toMS(m.ReadAt)}
+}
+
+func (r *inboxRow) message() fleet.Message {
+	return fleet.Message{ID: r.ID, Tenant: r.Tenant, CaseID: r.CaseID,
+		Device: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, PersonID: r.PersonID, Channel: r.Channel,
+		Topic: r.Topic, Kind: fleet.Kind(r.Kind), Severity: severity(r.Severity), Locale: r.Locale, Title: r.Title,
+		Body: r.Body, At: fromMS(r.At), ReadAt: fromMS(r.ReadAt)}
+}
