@@ -1,0 +1,292 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// refusal is why a CONNECT is not accepted: what the client is told, what is counted. The zero value means accepted.
+type refusal struct {
+	code   packets.Code
+	reason string
+}
+
+// connect decides on a CONNECT. On success the connection has its session; otherwise the client has been told.
+func (g *Gateway) connect(cl *mqtt.Client, pk *packets.Packet) error {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok || g.closing.Load() {
+		return g.turnAway(cl, refusal{packets.ErrServerUnavailable, "shutdown"}, "")
+	}
+	username := string(pk.Connect.Username)
+	named, ok := parseUsername(username)
+	if !ok {
+		return g.turnAway(cl, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}, c.host)
+	}
+	source := c.host + " " + username
+	kicks := g.kicks.Load()
+	key, no := g.authenticate(c, named, username, pk)
+	if no.reason != "" {
+		return g.turnAway(cl, no, source)
+	}
+	if !clientIDFits(pk.Connect.ClientIdentifier, key) {
+		return g.turnAway(cl, refusal{packets.ErrClientIdentifierNotValid, ReasonClientID}, source)
+	}
+	s := g.newSession(cl, c, key, pk)
+	if s.will, no = g.checkWill(s, pk); no.reason != "" {
+		s.cancel()
+		return g.turnAway(cl, no, source)
+	}
+	// What follows is visible to others: the will is ours from now on, and the id is the broker's name for the session.
+	cl.Properties.Will = mqtt.Will{}
+	cl.ID = s.id
+	c.session = s
+	if no := g.register(s); no.reason != "" {
+		c.session = nil
+		s.cancel()
+		return g.turnAway(cl, no, source)
+	}
+	if g.kicks.Load() != kicks { // revoked between the check and the registration?
+		if _, no := g.authenticate(c, named, username, pk); no.reason != "" {
+			s.silent.Store(true)
+			return g.turnAway(cl, no, source)
+		}
+	}
+	return nil
+}
+
+// turnAway tells the client no and returns the error that makes mochi close the connection.
+func (g *Gateway) turnAway(cl *mqtt.Client, no refusal, source string) error {
+	g.m.connects.WithLabelValues(no.reason).Inc()
+	if source != "" {
+		g.refuse(source, "", no.reason)
+		g.log.Debug("mqtt connection refused", "source", source, "reason", no.reason)
+	}
+	_ = g.broker.SendConnack(cl, no.code, false, nil)
+	return errTurnedAway
+}
+
+func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, pk *packets.Packet) (fleet.DeviceKey, refusal) {
+	pair := c.host + " " + username
+	now := time.Now()
+	if !g.backoff.allow(pair, now) {
+		return named, refusal{packets.ErrServerUnavailable, ReasonBackoff}
+	}
+	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.ConnectTimeout)
+	defer cancel()
+	key, err := g.deps.Auth.Authenticate(ctx, username, string(pk.Connect.Password))
+	switch fleet.CodeOf(err) {
+	case "":
+		if key != named {
+			return named, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}
+		}
+		g.backoff.succeeded(pair)
+		return key, refusal{}
+	case fleet.CodeDenied, fleet.CodeNotFound, fleet.CodeInvalid:
+		g.backoff.failed(pair, now)
+		return named, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}
+	default:
+		g.log.Warn("mqtt gateway cannot authenticate a device", "device", named.String(), "error", err)
+		return named, refusal{packets.ErrServerUnavailable, "unavailable"}
+	}
+}
+
+func parseUsername(s string) (fleet.DeviceKey, bool) {
+	tenant, serial, ok := strings.Cut(s, "/")
+	return fleet.DeviceKey{Tenant: tenant, Serial: serial}, ok && fleet.ValidName(tenant) && fleet.ValidName(serial)
+}
+
+// clientIDFits reports whether the id is the device's own, so that it can take over no other device's session.
+func clientIDFits(id string, key fleet.DeviceKey) bool {
+	for _, own := range [...]string{key.Serial, key.String()} {
+		rest, ok := strings.CutPrefix(id, own)
+		if ok && (rest == "" || rest[0] == '-' || rest[0] == ':' || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Gateway) newSession(cl *mqtt.Client, c *conn, key fleet.DeviceKey, pk *packets.Packet) *session {
+	s := &session{g: g, cl: cl, conn: c, key: key, id: key.String() + "|" + pk.Connect.ClientIdentifier,
+		v5: pk.ProtocolVersion >= 5, pause: g.cfg.MaxPause, room: make(chan struct{}, 1)}
+	if half := time.Duration(pk.Connect.Keepalive) * time.Second / 2; half > 0 {
+		s.pause = min(s.pause, half)
+	}
+	var h uint32
+	for i := range len(s.id) {
+		h = h*31 + uint32(s.id[i])
+	}
+	s.flusher = g.flushers[h%uint32(len(g.flushers))]
+	s.ctx, s.cancel = context.WithCancel(g.ctx)
+	return s
+}
+
+// register makes the session known; one that is alive under the same client id ends, without a will.
+func (g *Gateway) register(s *session) refusal {
+	g.mu.Lock()
+	if g.closing.Load() {
+		g.mu.Unlock()
+		return refusal{packets.ErrServerUnavailable, "shutdown"}
+	}
+	old := g.sessions[s.id]
+	live := 0
+	for _, other := range g.devices[s.key] {
+		if other != old && !other.silent.Load() {
+			live++
+		}
+	}
+	if live >= g.cfg.MaxPerDevice {
+		g.mu.Unlock()
+		return refusal{packets.ErrQuotaExceeded, ReasonTooMany}
+	}
+	if old != nil {
+		old.silent.Store(true)
+	}
+	g.sessions[s.id] = s
+	g.devices[s.key] = append(g.devices[s.key], s)
+	delete(g.delayed, s.id)
+	g.mu.Unlock()
+	if old != nil {
+		// Before mochi does it: mochi would wait for the old connection to take the DISCONNECT.
+		old.stop(packets.ErrSessionTakenOver, "taken over")
+	}
+	return refusal{}
+}
+
+// established is called when mochi has added the session to its clients and sent CONNACK.
+func (g *Gateway) established(s *session) {
+	g.mu.Lock()
+	s.established = true
+	// The end of an older connection with this id may just have removed it (mochi deletes by id): adding again is harmless.
+	g.broker.Clients.Add(s.cl)
+	g.mu.Unlock()
+	g.m.connects.WithLabelValues("accepted").Inc()
+	g.log.Debug("device connected", "device", s.key.String(), "remote", s.conn.host)
+}
+
+// ended is called when an authenticated connection is over.
+func (g *Gateway) ended(s *session, err error) {
+	reason := s.end()
+	if reason == "" {
+		reason = endReason(err)
+	}
+	g.mu.Lock()
+	established := s.established
+	of := g.devices[s.key]
+	for i, other := range of {
+		if other == s {
+			of[i] = of[len(of)-1]
+			of[len(of)-1] = nil
+			of = of[:len(of)-1]
+			break
+		}
+	}
+	if len(of) == 0 {
+		delete(g.devices, s.key)
+	} else {
+		g.devices[s.key] = of
+	}
+	switch cur := g.sessions[s.id]; {
+	case cur == s:
+		delete(g.sessions, s.id)
+	case cur != nil && cur.established:
+		// mochi removes clients and subscriptions by id; ours may have hit the connection that took over.
+		g.broker.Clients.Add(cur.cl)
+		for _, sub := range cur.cl.State.Subscriptions.GetAll() {
+			g.broker.Topics.Subscribe(cur.id, sub)
+		}
+	}
+	g.mu.Unlock()
+	s.cancel()
+	if !established {
+		return
+	}
+	g.m.disconnects.WithLabelValues(reason).Inc()
+	g.log.Debug("device disconnected", "device", s.key.String(), "reason", reason)
+	if reason == ReasonSize || reason == ReasonPacket {
+		g.refuse(s.conn.host+" "+s.key.String(), "", reason)
+	}
+	g.endWill(s)
+}
+
+// notConnected counts a connection that ended before it was anybody's.
+func (g *Gateway) notConnected(c *conn, err error) {
+	if errors.Is(err, errTurnedAway) {
+		return // counted when the client was told
+	}
+	reason := endReason(err)
+	switch reason {
+	case "keepalive":
+		reason = "timeout"
+	case ReasonSize, ReasonPacket, ReasonWill:
+		g.refuse(c.host, "", reason)
+	}
+	g.m.connects.WithLabelValues(reason).Inc()
+}
+
+// will is a device's last word, kept by us: mochi would publish it without asking anybody.
+type will struct {
+	topic       string
+	payload     []byte
+	contentType string
+	delay       time.Duration
+}
+
+type delayedWill struct {
+	s  *session
+	at time.Time
+}
+
+func (g *Gateway) checkWill(s *session, pk *packets.Packet) (*will, refusal) {
+	w := &pk.Connect
+	if !w.WillFlag {
+		return nil, refusal{}
+	}
+	t, err := wire.ParseTopic(w.WillTopic)
+	switch {
+	case err != nil || t.Class != fleet.Status || t.Device() != s.key:
+		return nil, refusal{packets.ErrNotAuthorized, ReasonWill}
+	case w.WillQos > 1:
+		return nil, refusal{packets.ErrQosNotSupported, ReasonWill}
+	case w.WillRetain && s.v5:
+		return nil, refusal{packets.ErrRetainNotSupported, ReasonWill}
+	}
+	delay := min(w.WillProperties.WillDelayInterval, pk.Properties.SessionExpiryInterval)
+	return &will{topic: w.WillTopic, payload: w.WillPayload, contentType: w.WillProperties.ContentType,
+		delay: min(time.Duration(delay)*time.Second, g.cfg.MaxSessionExpiry)}, refusal{}
+}
+
+// endWill decides about the will of a connection that is over.
+func (g *Gateway) endWill(s *session) {
+	switch {
+	case s.will == nil:
+	case s.silent.Load():
+		g.m.wills.WithLabelValues("dropped").Inc()
+	case s.will.delay > 0:
+		g.mu.Lock()
+		if g.sessions[s.id] == nil {
+			g.delayed[s.id] = delayedWill{s, time.Now().Add(s.will.delay)}
+		}
+		g.mu.Unlock()
+	default:
+		g.sendWill(s)
+	}
+}
+
+func (g *Gateway) sendWill(s *session) {
+	err := g.deps.Ingest.Submit(g.ctx, wire.Inbound{Door: "gateway", Speaker: s.key, Topic: s.will.topic,
+		Payload: s.will.payload, ContentType: s.will.contentType})
+	if err != nil {
+		g.m.wills.WithLabelValues("dropped").Inc()
+		return
+	}
+	g.m.wills.WithLabelValues("sent").Inc()
+}

@@ -1,0 +1,44 @@
+// Package gateway is the door devices use directly: the mochi MQTT broker inside the process, for MQTT 3.1.1 and 5. It
+// authenticates connections, checks what they publish and subscribe, hands messages to ingest, and acknowledges a message
+// only after ingest said what became of it.
+//
+// It is not a message router. No PUBLISH reaches mochi's own publish path: mochi acknowledges before it delivers and drops
+// for slow subscribers, so nothing durable may hang on it. Decoding of payloads, the model's profile and the journal are
+// ingest's.
+//
+// Who may import it: app, config, cmd. It imports fleet, wire and obs.
+//
+// # Policies
+//
+// Identity. The user name is "tenant/serial". The client id must be the serial, or "tenant/serial", or begin with one of
+// them followed by '-', ':' or '/'. Sessions are kept per identity and client id, so that nobody takes over a session of
+// another device whose serial happens to begin the same way or belongs to another tenant.
+//
+// Publishing. A device publishes to devices/{tenant}/{model}/{serial}/{telemetry|event|status} of its own serial or of one
+// it speaks for. Any other topic ($SYS and names with wildcards too) is counted as refused and, with QoS 1, acknowledged: an
+// MQTT 5 client reads the reason code "not authorized"; a 3.1.1 client gets a plain PUBACK, because the only other
+// answer that version has is to close the connection, and a device that resends its queue would never get past the message.
+//
+// Acknowledging. PUBACKs leave in the order the messages came, after ingest's Done, those due on a connection in one write.
+// A connection has at most MaxInflight unanswered messages; then its reader pauses. A reader that pauses for longer than
+// half the keep-alive is disconnected, so that the device does not take a full server for a dead one. A connection that does
+// not take its acknowledgements within WriteTimeout is closed.
+//
+// QoS. 0 and 1. A client that publishes with QoS 2 is disconnected (MQTT 5: CONNACK said so before): lowering it in silence,
+// as mochi does, would leave it waiting for a PUBREC.
+//
+// Wills. Only to the device's own status topic, with QoS 0 or 1; else the CONNECT is refused. They go to ingest like any
+// status. A will delay is kept up to the session expiry. No will is sent when the same client id connects again (the
+// device is there), when the connection is closed by Disconnect, or because this process stops.
+//
+// Retained messages are not available: MQTT 5 clients are told, a retain flag on a message is ignored, an MQTT 5 will with
+// it is refused as the specification asks, a 3.1.1 one is taken without it.
+//
+// Topic aliases are not available. A packet above MaxPacket, a malformed one or a second CONNECT ends the connection.
+//
+// Subscriptions. Only devices/{tenant}/{model}/{serial}/command of the serials the device speaks for, without wildcards or
+// $share, at most MaxSubscriptions.
+//
+// Wrong credentials are answered with growing delays per address and user name. Not per address alone: behind a NAT or a
+// balancer that would let one bad device shut out a fleet; a guess against 128 random bits gains nothing from more tries.
+package gateway

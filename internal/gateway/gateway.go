@@ -1,0 +1,297 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// Ingest takes what devices publish.
+type Ingest interface {
+	// Submit hands over a message; it waits while ingest's queue is full, which pauses the device's connection. An error
+	// means that ctx ended or ingest is closed; then nothing was taken and Done is not called. Concurrent calls are fine.
+	Submit(ctx context.Context, m wire.Inbound) error
+}
+
+// Auth knows the devices.
+type Auth interface {
+	// Authenticate returns who connects with these credentials. An error of code denied, not_found or invalid refuses the
+	// device; any other tells it to come back. It is called concurrently and should answer from memory.
+	Authenticate(ctx context.Context, username, password string) (fleet.DeviceKey, error)
+	// SpeaksFor reports whether an identity may publish and receive for a serial of its tenant that is not its own.
+	SpeaksFor(identity fleet.DeviceKey, serial string) bool
+}
+
+// Deps are what the gateway uses. Log and Metrics may be nil.
+type Deps struct {
+	Ingest Ingest
+	Auth   Auth
+	// Refuse counts and keeps what was refused; it must not block. The gateway's reasons are in reasons.go.
+	Refuse  func(fleet.Refusal)
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Gateway is the broker for devices. Make it with New, start it with Run; a Gateway runs once.
+type Gateway struct {
+	cfg    Config
+	deps   Deps
+	log    *slog.Logger
+	m      *metrics
+	broker *mqtt.Server
+
+	backoff *backoff
+	rates   *rates
+	ready   chan struct{}
+	addr    atomic.Value // net.Addr
+	closing atomic.Bool
+	clock   atomic.Int64  // unix nanoseconds, set by watch: cheap to read for every message
+	kicks   atomic.Uint64 // counts calls of Disconnect
+	open    atomic.Int64  // QoS 1 messages taken and not yet answered
+	conns   atomic.Int64
+
+	flushers []*flusher
+	slow     sync.WaitGroup // what must not hold up the flushers and the watch
+	readers  sync.WaitGroup
+
+	ctx    context.Context // ends when sessions must
+	cancel context.CancelFunc
+
+	mu       sync.Mutex
+	sessions map[string]*session            // live ones by broker id
+	devices  map[fleet.DeviceKey][]*session // live ones by identity
+	all      map[*conn]struct{}             // every connection, authenticated or not
+	delayed  map[string]delayedWill         // by broker id
+}
+
+// New checks the configuration and builds the broker; nothing is opened yet.
+func New(cfg Config, deps Deps) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	if deps.Refuse == nil {
+		deps.Refuse = func(fleet.Refusal) {}
+	}
+	g := &Gateway{
+		cfg: cfg, deps: deps, log: deps.Log, m: newMetrics(deps.Metrics),
+		backoff: newBackoff(), rates: newRates(cfg.ConnectRate), ready: make(chan struct{}),
+		sessions: map[string]*session{}, devices: map[fleet.DeviceKey][]*session{},
+		all: map[*conn]struct{}{}, delayed: map[string]delayedWill{},
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.clock.Store(time.Now().UnixNano())
+	for range max(1, runtime.GOMAXPROCS(0)/4) {
+		g.flushers = append(g.flushers, newFlusher(g))
+	}
+	g.broker = mqtt.New(&mqtt.Options{
+		Capabilities: &mqtt.Capabilities{
+			MaximumClients:               int64(cfg.MaxClients),
+			MaximumMessageExpiryInterval: 24 * 60 * 60,
+			MaximumClientWritesPending:   64,
+			MaximumSessionExpiryInterval: uint32(cfg.MaxSessionExpiry / time.Second),
+			MaximumPacketSize:            uint32(cfg.MaxPacket),
+			MaximumInflight:              64,
+			ReceiveMaximum:               uint16(cfg.MaxInflight),
+			MinimumProtocolVersion:       4,
+			MaximumQos:                   1,
+			RetainAvailable:              1, // else a 3.1.1 will with the retain flag would be refused; retained is nothing
+		},
+		ClientNetReadBufferSize: cfg.ReadBuffer,
+		Logger:                  slog.New(brokerLog{deps.Log.Handler()}),
+		SysTopicResendInterval:  1 << 30, // its loop never runs: see serve
+	})
+	if err := g.broker.AddHook(&hook{g: g}, nil); err != nil {
+		return nil, fmt.Errorf("gateway: add broker hook: %w", err)
+	}
+	return g, nil
+}
+
+// Ready is closed when the gateway listens.
+func (g *Gateway) Ready() <-chan struct{} { return g.ready }
+
+// Addr is the address the gateway listens on; nil before Ready.
+func (g *Gateway) Addr() net.Addr {
+	a, _ := g.addr.Load().(net.Addr)
+	return a
+}
+
+// Run listens and serves until ctx ends. Then it takes no more messages, writes the acknowledgements that ingest still
+// gives within the drain timeout, disconnects everybody and returns nil. Ingest must go on working until Run has returned.
+func (g *Gateway) Run(ctx context.Context) error {
+	defer g.cancel()
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("gateway: listen on %q: %w", g.cfg.Listen, err)
+	}
+	g.addr.Store(ln.Addr())
+	close(g.ready)
+	g.log.Info("mqtt gateway listens", "address", ln.Addr().String())
+
+	var parts sync.WaitGroup
+	accepted := make(chan error, 1)
+	parts.Go(func() { accepted <- g.accept(ctx, ln) })
+	parts.Go(func() { g.watch(g.ctx) })
+	for _, f := range g.flushers {
+		parts.Go(func() { f.run(g.ctx) })
+	}
+	select {
+	case <-ctx.Done():
+		_ = ln.Close()
+		err = nil
+	case err = <-accepted:
+		_ = ln.Close()
+	}
+	g.shutdown()
+	parts.Wait()
+	g.slow.Wait() // after the parts, which start such writers
+	_ = g.broker.Close()
+	return err
+}
+
+// accept hands each connection to a goroutine of its own. We do not use mochi's listeners and its Serve: their accept loop
+// ends at the first error, and their housekeeping leaves subscriptions behind and publishes $SYS topics every second.
+func (g *Gateway) accept(ctx context.Context, ln net.Listener) error {
+	delay := time.Duration(0)
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			// Out of file descriptors, or a connection that ended while it waited: both pass.
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			g.log.Warn("mqtt gateway cannot accept", "error", err, "again_in", delay)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(delay):
+			}
+			continue
+		}
+		delay = 0
+		g.start(nc)
+	}
+}
+
+func (g *Gateway) start(nc net.Conn) {
+	c := newConn(nc, g.cfg)
+	if g.conns.Load() >= int64(g.cfg.MaxClients) {
+		g.m.connects.WithLabelValues("full").Inc()
+		_ = nc.Close()
+		return
+	}
+	if !g.rates.allow(c.host, time.Now()) {
+		g.m.connects.WithLabelValues("rate").Inc()
+		_ = nc.Close()
+		return
+	}
+	g.mu.Lock()
+	if g.closing.Load() { // under mu: shutdown must not miss a connection, nor wait before it is counted
+		g.mu.Unlock()
+		_ = nc.Close()
+		return
+	}
+	g.all[c] = struct{}{}
+	g.conns.Add(1)
+	g.readers.Add(1)
+	g.mu.Unlock()
+	g.m.connections.Inc()
+	go func() {
+		defer g.readers.Done()
+		g.serve(c)
+	}()
+}
+
+// serve runs one connection to its end.
+func (g *Gateway) serve(c *conn) {
+	_ = c.SetReadDeadline(time.Now().Add(g.cfg.ConnectTimeout))
+	err := g.attach(c)
+	_ = c.Close()
+	if c.session != nil {
+		g.ended(c.session, err)
+	} else {
+		g.notConnected(c, err)
+	}
+	g.mu.Lock()
+	delete(g.all, c)
+	g.mu.Unlock()
+	g.conns.Add(-1)
+	g.m.connections.Dec()
+}
+
+// attach gives the connection to mochi. A panic there (a packet nobody thought of) ends the connection, not the process.
+func (g *Gateway) attach(c *conn) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			stack := make([]byte, 4<<10)
+			stack = stack[:runtime.Stack(stack, false)]
+			g.log.Error("mqtt gateway: panic in a connection", "remote", c.host, "panic", fmt.Sprint(p), "stack", string(stack))
+			err = errPanic
+		}
+	}()
+	return g.broker.EstablishConnection("tcp", c)
+}
+
+// Disconnect closes all connections of an identity, because its credential was revoked: call it after Authenticate has
+// begun to refuse the device. A connection that is being set up meanwhile is checked once more. No will is sent.
+func (g *Gateway) Disconnect(identity fleet.DeviceKey) {
+	g.kicks.Add(1)
+	g.mu.Lock()
+	live := append([]*session(nil), g.devices[identity]...)
+	g.mu.Unlock()
+	for _, s := range live {
+		s.silent.Store(true)
+		s.stop(packets.ErrAdministrativeAction, "revoked")
+	}
+}
+
+// shutdown is Run's end: answer what is open, then disconnect everybody and wait for all goroutines.
+func (g *Gateway) shutdown() {
+	g.mu.Lock()
+	g.closing.Store(true)
+	g.mu.Unlock()
+	deadline := time.Now().Add(g.cfg.DrainTimeout)
+	tick := time.NewTicker(5 * time.Millisecond)
+	for g.open.Load() > 0 && time.Now().Before(deadline) {
+		<-tick.C
+	}
+	tick.Stop()
+	if n := g.open.Load(); n > 0 {
+		g.log.Warn("mqtt gateway stops with messages unanswered: devices will send them again", "messages", n)
+	}
+	g.mu.Lock()
+	live := make([]*session, 0, len(g.sessions))
+	for _, of := range g.devices {
+		live = append(live, of...)
+	}
+	rest := make([]*conn, 0, len(g.all))
+	for c := range g.all {
+		rest = append(rest, c)
+	}
+	g.mu.Unlock()
+	for _, s := range live {
+		s.silent.Store(true)
+		s.stop(packets.ErrServerShuttingDown, "shutdown")
+	}
+	for _, c := range rest {
+		_ = c.Close()
+	}
+	g.cancel()
+	g.readers.Wait()
+}

@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"strings"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// hook is what mochi calls. A PUBLISH is dealt with when it has been read and goes no further: mochi's own path drops some
+// topics in silence, lowers QoS 2, disconnects 3.1.1 clients over a topic, and copies the packet for a log line.
+type hook struct {
+	mqtt.HookBase
+	g *Gateway
+}
+
+func (h *hook) ID() string { return "aftercare" }
+
+func (h *hook) Provides(b byte) bool {
+	switch b {
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnACLCheck:
+		return true
+	}
+	return false
+}
+
+func sessionOf(cl *mqtt.Client) *session {
+	if c, ok := cl.Net.Conn.(*conn); ok {
+		return c.session
+	}
+	return nil
+}
+
+func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error { return h.g.connect(cl, &pk) }
+
+// OnConnectAuthenticate is asked after OnConnect, which has decided.
+func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, _ packets.Packet) bool {
+	return sessionOf(cl) != nil
+}
+
+func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	h.g.established(sessionOf(cl))
+}
+
+// OnPacketEncode corrects CONNACK: it adds what mochi does not say to MQTT 5 clients, and 3.1.1 has codes up to 5 only.
+func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	switch {
+	case pk.FixedHeader.Type != packets.Connack:
+	case pk.ReasonCode == packets.CodeSuccess.Code:
+		p := &pk.Properties
+		p.MaximumPacketSize = uint32(h.g.cfg.MaxPacket)
+		p.RetainAvailableFlag, p.WildcardSubAvailableFlag, p.SharedSubAvailableFlag = true, true, true
+	case cl.Properties.ProtocolVersion >= 5 || pk.ReasonCode < packets.ErrUnspecifiedError.Code:
+	case pk.ReasonCode == packets.ErrQuotaExceeded.Code, pk.ReasonCode == packets.ErrServerBusy.Code:
+		pk.ReasonCode = packets.Err3ServerUnavailable.Code // come again
+	default:
+		pk.ReasonCode = packets.Err3NotAuthorized.Code
+	}
+	return pk
+}
+
+// nothing replaces a PUBLISH we have dealt with: a PUBACK of a message that was never sent, which mochi passes over.
+var nothing = packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}}
+
+// OnPacketRead returns ErrRejectPacket to end the connection.
+func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+		s := sessionOf(cl)
+		if s == nil || !h.g.publish(s, &pk) {
+			return nothing, packets.ErrRejectPacket
+		}
+		return nothing, nil
+	case packets.Disconnect:
+		if s := sessionOf(cl); s != nil && pk.ReasonCode != packets.CodeDisconnectWillMessage.Code {
+			s.will = nil
+		}
+	}
+	return pk, nil
+}
+
+// publish deals with a PUBLISH: true when the connection goes on. It waits while too much is unanswered or ingest is full.
+func (g *Gateway) publish(s *session, pk *packets.Packet) bool {
+	qos := pk.FixedHeader.Qos
+	g.m.publishes[qos].Inc()
+	if g.closing.Load() {
+		<-s.ctx.Done() // read no more, but leave the connection open for the acknowledgements that are due
+		return false
+	}
+	if code := validPublish(pk); code != packets.CodeSuccess {
+		s.stop(code, ReasonPacket)
+		g.refuse(s.source(), pk.TopicName, ReasonPacket)
+		return false
+	}
+	if qos > 1 {
+		s.stop(packets.ErrQosNotSupported, ReasonQoS)
+		g.refuse(s.source(), pk.TopicName, ReasonQoS)
+		return false
+	}
+	s.blocked.Store(g.clock.Load())
+	ok := g.pass(s, pk)
+	s.blocked.Store(0)
+	return ok
+}
+
+// pass checks the topic and hands the message to ingest.
+func (g *Gateway) pass(s *session, pk *packets.Packet) bool {
+	m := wire.Inbound{Door: "gateway", Speaker: s.key, Topic: pk.TopicName, Payload: pk.Payload,
+		ContentType: pk.Properties.ContentType}
+	allowed := s.mayPublish(pk.TopicName)
+	if !allowed {
+		g.refuse(s.source(), pk.TopicName, ReasonTopic)
+	}
+	if pk.FixedHeader.Qos == 1 {
+		a := ack{packetID: pk.PacketID}
+		if !allowed {
+			a.done, a.reason = true, packets.ErrNotAuthorized.Code
+		}
+		t, err := s.reserve(a)
+		if err != nil {
+			return false
+		}
+		m.Ack, m.Ticket = s, t
+	}
+	if !allowed {
+		return true
+	}
+	if err := g.deps.Ingest.Submit(s.ctx, m); err != nil {
+		s.silent.Store(true)
+		s.stop(packets.ErrServerUnavailable, "not taken")
+		return false
+	}
+	return true
+}
+
+// validPublish checks what mochi checks later, and that there is no topic alias. Wildcards are left to mayPublish.
+func validPublish(pk *packets.Packet) packets.Code {
+	switch {
+	case pk.FixedHeader.Qos > 0 && pk.PacketID == 0:
+		return packets.ErrProtocolViolationNoPacketID
+	case pk.Properties.TopicAliasFlag:
+		return packets.ErrTopicAliasInvalid
+	case pk.TopicName == "":
+		return packets.ErrProtocolViolationNoTopic
+	case len(pk.Properties.SubscriptionIdentifier) > 0:
+		return packets.ErrProtocolViolationSurplusSubID
+	}
+	return packets.CodeSuccess
+}
+
+func (s *session) source() string { return s.conn.host + " " + s.key.String() }
+
+// mayPublish reports whether the topic is one of the device's own. A device mostly uses one topic: its check is remembered.
+func (s *session) mayPublish(topic string) bool {
+	if topic == s.topic {
+		return true
+	}
+	t, err := wire.ParseTopic(topic)
+	if err != nil || t.Tenant != s.key.Tenant {
+		return false
+	}
+	if t.Serial == s.key.Serial {
+		s.topic = strings.Clone(topic)
+		return true
+	}
+	return s.g.deps.Auth.SpeaksFor(s.key, t.Serial)
+}
+
+// OnACLCheck decides on filters of a SUBSCRIBE, and again on each delivery. Publishing never gets here.
+func (h *hook) OnACLCheck(cl *mqtt.Client, filter string, write bool) bool {
+	s := sessionOf(cl)
+	if s == nil || write {
+		return false
+	}
+	_, has := cl.State.Subscriptions.Get(filter)
+	if s.maySubscribe(filter) && (has || cl.State.Subscriptions.Len() < h.g.cfg.MaxSubscriptions) {
+		return true
+	}
+	h.g.refuse(s.source(), filter, ReasonSubscription)
+	return false
+}
+
+func (s *session) maySubscribe(filter string) bool {
+	device, ok := strings.CutSuffix(filter, "/command")
+	if !ok {
+		return false
+	}
+	t, err := wire.ParseTopic(device + "/" + fleet.Status.String()) // the same names, without wildcards
+	return err == nil && t.Tenant == s.key.Tenant &&
+		(t.Serial == s.key.Serial || s.g.deps.Auth.SpeaksFor(s.key, t.Serial))
+}

@@ -1,0 +1,46 @@
+package gateway
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the gateway's numbers. What is refused is counted by whoever gives Deps.Refuse.
+type metrics struct {
+	connections prometheus.Gauge       // open connections, authenticated or not
+	connects    *prometheus.CounterVec // by result
+	disconnects *prometheus.CounterVec // authenticated connections that ended, by reason
+	publishes   [3]prometheus.Counter  // by QoS
+	acks        prometheus.Counter
+	ackWrites   prometheus.Counter
+	slowWrites  prometheus.Counter
+	paused      prometheus.Gauge
+	wills       *prometheus.CounterVec // by result
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "aftercare_gateway_connections",
+			Help: "Open device connections, authenticated or not."}),
+		connects: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_connects_total",
+			Help: "Connection attempts by result."}, []string{"result"}),
+		disconnects: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_disconnects_total",
+			Help: "Ends of authenticated connections by reason."}, []string{"reason"}),
+		acks: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_gateway_acks_total",
+			Help: "PUBACKs given to the network."}),
+		ackWrites: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_gateway_ack_writes_total",
+			Help: "Writes that carried PUBACKs; several share one write."}),
+		slowWrites: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_gateway_slow_writes_total",
+			Help: "Writes of PUBACKs that a client did not take at once."}),
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{Name: "aftercare_gateway_paused_readers",
+			Help: "Connections not read now, because too much of theirs is unacknowledged."}),
+		wills: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_wills_total",
+			Help: "Last wills of lost connections by result."}, []string{"result"}),
+	}
+	publishes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_publishes_total",
+		Help: "Messages received by quality of service."}, []string{"qos"})
+	for q, name := range []string{"0", "1", "2"} {
+		m.publishes[q] = publishes.WithLabelValues(name)
+	}
+	if r != nil {
+		r.MustRegister(m.connections, m.connects, m.disconnects, publishes, m.acks, m.ackWrites, m.slowWrites, m.paused, m.wills)
+	}
+	return m
+}

@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// Reasons of refusals. Those of messages come first; the others are about connections and subscriptions and belong to no
+// message.
+const (
+	ReasonTopic  = "foreign_topic" // not a topic of the device
+	ReasonQoS    = "qos2"          // also ends the connection
+	ReasonSize   = "oversize"      // also ends the connection
+	ReasonPacket = "malformed"     // also ends the connection
+
+	ReasonCredentials  = "credentials"
+	ReasonBackoff      = "backoff" // too many wrong credentials before
+	ReasonClientID     = "client_id"
+	ReasonWill         = "will"
+	ReasonSubscription = "foreign_subscription"
+	ReasonTooMany      = "too_many_connections"
+)
+
+var (
+	errPanic      = errors.New("panic in the connection")
+	errTurnedAway = errors.New("connection refused")
+)
+
+// refuse reports one refusal. The topic is cut and copied: it may be long, and it aliases the packet.
+func (g *Gateway) refuse(source, topic, reason string) {
+	g.deps.Refuse(fleet.Refusal{At: time.Now(), Door: "gateway", Source: source,
+		Topic: strings.Clone(topic[:min(len(topic), wire.MaxTopic)]), Reason: reason})
+}
+
+// endReason names why a connection ended by itself, for the metric.
+func endReason(err error) string {
+	var code packets.Code
+	switch {
+	case err == nil:
+		return "client"
+	case errors.Is(err, errPanic):
+		return "panic"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "keepalive"
+	case errors.Is(err, packets.ErrPacketTooLarge):
+		return ReasonSize
+	case errors.Is(err, packets.ErrQosNotSupported):
+		return ReasonWill // mochi says so of a will only; publish has its own answer
+	case errors.Is(err, packets.CodeDisconnectWillMessage):
+		return "client"
+	case errors.As(err, &code):
+		return ReasonPacket
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return "lost"
+	default:
+		var op *net.OpError
+		if errors.As(err, &op) {
+			return "lost"
+		}
+		return ReasonPacket
+	}
+}

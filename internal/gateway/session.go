@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// ack is one unanswered QoS 1 message.
+type ack struct {
+	packetID uint16
+	reason   byte // MQTT 5
+	done     bool
+}
+
+// session is an authenticated connection: who it is, and the queue of its unanswered messages.
+type session struct {
+	g       *Gateway
+	cl      *mqtt.Client
+	conn    *conn
+	key     fleet.DeviceKey
+	id      string // the broker's name for the session: identity and client id
+	v5      bool
+	flusher *flusher
+	pause   time.Duration // longest time the reader may wait
+	ctx     context.Context
+	cancel  context.CancelFunc
+
+	topic string // last topic of its own that was checked; reader only
+	will  *will  // nil: none; reader only
+
+	established bool // under Gateway.mu
+
+	silent  atomic.Bool   // no will is sent at its end
+	blocked atomic.Int64  // the gateway's clock when the reader began to wait for ingest or for room; 0: it reads
+	room    chan struct{} // one token wakes the reader
+
+	mu      sync.Mutex
+	ring    []ack  // power of two long; ticket t is at t & (len-1)
+	head    uint64 // first unanswered ticket
+	next    uint64
+	waiting bool // the reader waits for room
+	dirty   bool // queued at the flusher
+	slow    bool // a goroutine is writing what the client did not take
+	failed  bool // ingest will not store a message: close, so that the device sends it again elsewhere or later
+	closed  bool
+	reason  string // why it was stopped; first one wins
+}
+
+// reserve queues a QoS 1 message and returns its ticket, waiting while too many are unanswered. It returns an error when the
+// session ended meanwhile. Called by the reader only.
+func (s *session) reserve(a ack) (uint64, error) {
+	s.mu.Lock()
+	for !s.closed && int(s.next-s.head) >= s.g.cfg.MaxInflight {
+		s.waiting = true
+		s.mu.Unlock()
+		s.g.m.paused.Inc()
+		select {
+		case <-s.room:
+		case <-s.ctx.Done():
+		}
+		s.g.m.paused.Dec()
+		if err := s.ctx.Err(); err != nil {
+			return 0, err
+		}
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, context.Canceled
+	}
+	if int(s.next-s.head) == len(s.ring) {
+		s.grow()
+	}
+	t := s.next
+	s.next++
+	s.ring[t&uint64(len(s.ring)-1)] = a
+	s.g.open.Add(1)
+	if a.done {
+		s.markLocked()
+	}
+	return t, nil
+}
+
+func (s *session) grow() {
+	bigger := make([]ack, max(8, 2*len(s.ring)))
+	for t := s.head; t < s.next; t++ {
+		bigger[t&uint64(len(bigger)-1)] = s.ring[t&uint64(len(s.ring)-1)]
+	}
+	s.ring = bigger
+}
+
+// Done is ingest's answer to a message. It only notes it and tells the flusher.
+func (s *session) Done(ticket uint64, o wire.Outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || ticket < s.head || ticket >= s.next {
+		return
+	}
+	a := &s.ring[ticket&uint64(len(s.ring)-1)]
+	switch o {
+	case wire.Failed:
+		s.failed = true
+	case wire.Refused:
+		a.done, a.reason = true, packets.ErrImplementationSpecificError.Code
+	default:
+		a.done = true
+	}
+	s.markLocked()
+}
+
+// markLocked tells the flusher once that there is something due.
+func (s *session) markLocked() {
+	if !s.dirty && !s.slow && (s.failed || s.head < s.next && s.ring[s.head&uint64(len(s.ring)-1)].done) {
+		s.dirty = true
+		s.flusher.add(s)
+	}
+}
+
+// due appends the PUBACKs that may leave now to buf, in order, and returns how many they are.
+func (s *session) due(buf []byte) ([]byte, int) {
+	n := 0
+	for s.head < s.next {
+		a := s.ring[s.head&uint64(len(s.ring)-1)]
+		if !a.done {
+			break
+		}
+		if s.v5 && a.reason >= packets.ErrUnspecifiedError.Code {
+			buf = append(buf, packets.Puback<<4, 3, byte(a.packetID>>8), byte(a.packetID), a.reason)
+		} else {
+			buf = append(buf, packets.Puback<<4, 2, byte(a.packetID>>8), byte(a.packetID))
+		}
+		s.head++
+		n++
+	}
+	return buf, n
+}
+
+// stop ends the connection from our side; an MQTT 5 client is told why if it takes the packet at once. It does not wait.
+func (s *session) stop(code packets.Code, reason string) {
+	s.mu.Lock()
+	first := s.reason == ""
+	if first {
+		s.reason = reason
+	}
+	s.mu.Unlock()
+	if first && s.v5 {
+		_, _, _ = s.conn.tryWrite([]byte{packets.Disconnect << 4, 2, code.Code, 0})
+	}
+	s.cl.Stop(code)
+	s.cancel()
+}
+
+// end forgets what is unanswered and returns the reason of stop, if there was one.
+func (s *session) end() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.g.open.Add(-int64(s.next - s.head))
+	s.head = s.next
+	s.ring = nil
+	return s.reason
+}
