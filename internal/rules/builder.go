@@ -1,0 +1,119 @@
+package rules
+
+import (
+	"slices"
+	"time"
+
+	"aftercare/internal/fleet"
+)
+
+// builder collects what the rules of one model need. Places in a device's arrays are given out as they are asked for, so
+// that a closure can hold its index at once.
+type builder struct {
+	cfg   Config
+	model *fleet.Model
+	p     *program
+	uses  []usage // by rule number
+}
+
+// minHold is the shortest time a value is taken to last without a newer one; defaultHold is for models without interval.
+const (
+	minHold     = 5 * time.Minute
+	defaultHold = time.Hour
+)
+
+func newBuilder(cfg Config, m *fleet.Model) *builder {
+	hold := defaultHold
+	if m.Interval > 0 {
+		hold = max(3*m.Interval, minHold)
+	}
+	return &builder{cfg: cfg, model: m, p: &program{
+		model: m.ID, category: m.Category, hold: hold.Milliseconds(), byName: map[string]int{},
+	}}
+}
+
+func (b *builder) names() []string {
+	out := make([]string, len(b.model.Fields))
+	for i := range b.model.Fields {
+		out[i] = b.model.Fields[i].Name
+	}
+	return out
+}
+
+func (b *builder) take(n *int, count int) int {
+	at := *n
+	*n += count
+	return at
+}
+
+func (b *builder) slot(spec fleet.FieldSpec) int {
+	if i, ok := b.p.byName[spec.Name]; ok {
+		return i
+	}
+	s := slot{spec: spec, str: -1, prev: -1, prevT: -1, chg: -1, f: b.take(&b.p.nf, 1), t: b.take(&b.p.nt, 1)}
+	if spec.Type == fleet.String {
+		s.str = b.take(&b.p.ns, 1)
+	}
+	b.p.slots = append(b.p.slots, s)
+	b.p.byName[spec.Name] = len(b.p.slots) - 1
+	return len(b.p.slots) - 1
+}
+
+func (b *builder) text(i int) int { return b.p.slots[i].str }
+
+func (b *builder) previous(i int) (value, at int) {
+	s := &b.p.slots[i]
+	if s.prev < 0 {
+		s.prev, s.prevT = b.take(&b.p.nf, 1), b.take(&b.p.nt, 1)
+	}
+	return s.prev, s.prevT
+}
+
+func (b *builder) changed(i int) int {
+	s := &b.p.slots[i]
+	if s.chg < 0 {
+		s.chg = b.take(&b.p.nf, 1)
+	}
+	return s.chg
+}
+
+// window returns the number of the aggregate over a field and a window, with the part that fn reads.
+func (b *builder) window(slot int, d time.Duration, fn string) int {
+	k := slices.IndexFunc(b.p.aggs, func(a agg) bool { return a.slot == slot && a.window == d })
+	if k < 0 {
+		b.p.aggs = append(b.p.aggs, agg{
+			slot: slot, window: d, width: d.Milliseconds() / buckets,
+			head: b.take(&b.p.nt, 1), count: b.take(&b.p.nc, buckets), sum: -1, min: -1, max: -1,
+		})
+		k = len(b.p.aggs) - 1
+		b.p.slots[slot].aggs = append(b.p.slots[slot].aggs, k)
+	}
+	part := map[string]*int{"avg": &b.p.aggs[k].sum, "sum": &b.p.aggs[k].sum, "min": &b.p.aggs[k].min, "max": &b.p.aggs[k].max}[fn]
+	if part != nil && *part < 0 {
+		*part = b.take(&b.p.nf, buckets)
+	}
+	return k
+}
+
+// finish fixes the index from fields to rules. No rule can be added after it.
+func (b *builder) finish() *program {
+	p := b.p
+	p.words = (len(p.rules) + 63) / 64
+	p.sliding, p.onCode = make(ruleset, p.words), make(ruleset, p.words)
+	for i := range p.slots {
+		p.slots[i].rules = make(ruleset, p.words)
+	}
+	for n, u := range b.uses {
+		for _, s := range u.slots {
+			p.slots[s].rules.add(n)
+		}
+		if u.sliding {
+			p.sliding.add(n)
+		}
+		if u.code {
+			p.onCode.add(n)
+		}
+		p.hasAge = p.hasAge || len(p.rules[n].crossings) > 0
+	}
+	return p
+}

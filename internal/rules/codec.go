@@ -1,0 +1,351 @@
+package rules
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+
+	"aftercare/internal/fleet"
+)
+
+// errShort says that an encoded device ends too early or holds what cannot be.
+var errShort = errors.New("encoded device is damaged")
+
+// appendDevice encodes a device by the layout of its program, whose number in the set's layout is model.
+func appendDevice(b []byte, d *device, model int, upload bool) []byte {
+	b = appendString(appendString(binary.AppendUvarint(b, uint64(model)), d.key.Tenant), d.key.Serial)
+	b = append(b, flag(upload))
+	for _, t := range []int64{d.newest[0], d.newest[1], d.clock, d.heard, d.heardT} {
+		b = binary.AppendVarint(b, t)
+	}
+	for i := range d.seen {
+		b = appendSeen(b, &d.seen[i])
+	}
+	base := d.newest[fleet.Telemetry]
+	for i := range d.p.slots {
+		b = appendSlot(b, d, &d.p.slots[i], base)
+	}
+	for i := range d.p.aggs {
+		b = appendAgg(b, d, &d.p.aggs[i])
+	}
+	b = binary.AppendUvarint(b, uint64(len(d.active)))
+	for i := range d.active {
+		b = appendEpisode(b, &d.active[i])
+	}
+	return b
+}
+
+func flag(v bool) byte {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendFloat(b []byte, v float64) []byte {
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
+}
+
+func appendSeen(b []byte, s *dedupe) []byte {
+	b = append(b, flag(s.any)|flag(s.hasOld)<<1)
+	for _, sp := range []struct {
+		on bool
+		sp *span
+	}{{s.any, &s.cur}, {s.hasOld, &s.old}} {
+		if sp.on {
+			b = binary.AppendVarint(binary.AppendVarint(b, sp.sp.boot), sp.sp.high)
+			for _, w := range sp.sp.bits {
+				b = binary.LittleEndian.AppendUint64(b, w)
+			}
+		}
+	}
+	return b
+}
+
+func appendSlot(b []byte, d *device, sl *slot, base int64) []byte {
+	if math.IsNaN(d.f[sl.f]) {
+		return append(b, 0)
+	}
+	prev := sl.prev >= 0 && !math.IsNaN(d.f[sl.prev])
+	chg := sl.chg >= 0 && !math.IsNaN(d.f[sl.chg])
+	b = append(b, 1|flag(prev)<<1|flag(chg)<<2)
+	b = binary.AppendVarint(appendFloat(b, d.f[sl.f]), base-d.t[sl.t])
+	if prev {
+		b = binary.AppendVarint(appendFloat(b, d.f[sl.prev]), base-d.t[sl.prevT])
+	}
+	if chg {
+		b = append(b, byte(d.f[sl.chg]))
+	}
+	if sl.str >= 0 {
+		b = appendString(b, d.s[sl.str])
+	}
+	return b
+}
+
+func appendAgg(b []byte, d *device, a *agg) []byte {
+	var used uint64
+	for i := range buckets {
+		if d.c[a.count+i] > 0 {
+			used |= 1 << i
+		}
+	}
+	b = binary.AppendUvarint(b, used)
+	if used == 0 {
+		return b
+	}
+	b = binary.AppendVarint(b, d.t[a.head])
+	for m := used; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		b = binary.AppendUvarint(b, uint64(d.c[a.count+i]))
+		for _, part := range []int{a.sum, a.min, a.max} {
+			if part >= 0 {
+				b = appendFloat(b, d.f[part+i])
+			}
+		}
+	}
+	return b
+}
+
+func appendEpisode(b []byte, e *episode) []byte {
+	b = binary.AppendUvarint(b, uint64(e.rule))
+	b = append(b, flag(e.open)|flag(e.live)<<1)
+	b = binary.AppendUvarint(b, uint64(e.told))
+	for _, t := range []int64{e.since, e.openedAt, e.lastTrue, e.clearing} {
+		b = binary.AppendVarint(b, t)
+	}
+	ev, err := json.Marshal(e.evidence)
+	if err != nil {
+		panic("rules: evidence: " + err.Error()) // explain leaves out what JSON cannot hold
+	}
+	return appendString(b, string(ev))
+}
+
+// decoder reads what append wrote. After an error everything reads as zero, and err says so.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (r *decoder) fail() {
+	if r.err == nil {
+		r.err = errShort
+	}
+	r.b = nil
+}
+
+func (r *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *decoder) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *decoder) bytes(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *decoder) byte() byte {
+	if v := r.bytes(1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
+func (r *decoder) word() uint64 {
+	if v := r.bytes(8); v != nil {
+		return binary.LittleEndian.Uint64(v)
+	}
+	return 0
+}
+
+func (r *decoder) float() float64 { return math.Float64frombits(r.word()) }
+
+func (r *decoder) string() string { return string(r.bytes(r.uvarint())) }
+
+// device reads one device into the program its mapping leads to. Episodes of rules that the program does not have any
+// more are returned beside it, as numbers of the old layout. The device is nil when its model is gone.
+func (r *decoder) device(maps []mapping) (d *device, m *mapping, gone []episode, err error) {
+	n := r.uvarint()
+	if n >= uint64(len(maps)) {
+		r.fail()
+		return nil, nil, nil, r.err
+	}
+	m = &maps[n]
+	p := m.to
+	if p == nil {
+		p = &program{model: m.from.Model}
+	}
+	d = newDevice(fleet.DeviceKey{Tenant: r.string(), Serial: r.string()}, p)
+	d.upload = r.byte() == 1
+	for _, t := range []*int64{&d.newest[0], &d.newest[1], &d.clock, &d.heard, &d.heardT} {
+		*t = r.varint()
+	}
+	for i := range d.seen {
+		r.seen(&d.seen[i])
+	}
+	for i, sl := range m.from.Slots {
+		r.slot(d, sl, m.slots[i])
+	}
+	for i, a := range m.from.Aggs {
+		r.agg(d, a, m.aggs[i])
+	}
+	for range min(r.uvarint(), uint64(len(m.from.Rules))) {
+		e := r.episode()
+		if r.err != nil || e.rule >= len(m.rules) {
+			r.fail()
+			break
+		}
+		gone = keep(d, m, e, gone)
+	}
+	if r.err != nil {
+		return nil, nil, nil, fmt.Errorf("device %s: %w", d.key, r.err)
+	}
+	return d, m, gone, nil
+}
+
+// keep takes an episode over into the new program. An open one lives on under the rule of the same id; a wait is begun
+// anew when the rule decides differently than before.
+func keep(d *device, m *mapping, e episode, gone []episode) []episode {
+	to, same := m.rules[e.rule], m.same[e.rule]
+	switch {
+	case to < 0 && e.open:
+		return append(gone, e)
+	case to < 0 || !same && !e.open:
+		return gone
+	}
+	e.rule = to
+	if !same {
+		e.clearing = never
+	}
+	d.active = append(d.active, e)
+	return gone
+}
+
+func (r *decoder) seen(s *dedupe) {
+	f := r.byte()
+	s.any, s.hasOld = f&1 != 0, f&2 != 0
+	if s.any {
+		r.span(&s.cur)
+	}
+	if s.hasOld {
+		r.span(&s.old)
+	}
+}
+
+func (r *decoder) span(s *span) {
+	s.boot, s.high = r.varint(), r.varint()
+	for i := range s.bits {
+		s.bits[i] = r.word()
+	}
+}
+
+func (r *decoder) slot(d *device, l slotLayout, to int) {
+	f := r.byte()
+	if f == 0 {
+		return
+	}
+	base := d.newest[fleet.Telemetry]
+	v, at := r.float(), base-r.varint()
+	var prev, chg float64
+	var prevAt int64
+	if f&2 != 0 {
+		prev, prevAt = r.float(), base-r.varint()
+	}
+	if f&4 != 0 {
+		chg = float64(r.byte())
+	}
+	var s string
+	if l.Text {
+		s = r.string()
+	}
+	if to < 0 || r.err != nil {
+		return
+	}
+	sl := &d.p.slots[to]
+	d.f[sl.f], d.t[sl.t] = v, at
+	if sl.prev >= 0 && f&2 != 0 {
+		d.f[sl.prev], d.t[sl.prevT] = prev, prevAt
+	}
+	if sl.chg >= 0 && f&4 != 0 {
+		d.f[sl.chg] = chg
+	}
+	if sl.str >= 0 {
+		d.s[sl.str] = s
+	}
+}
+
+func (r *decoder) agg(d *device, l aggLayout, to int) {
+	used := r.uvarint()
+	if used == 0 {
+		return
+	}
+	if used >= 1<<buckets {
+		r.fail()
+		return
+	}
+	head := r.varint()
+	var a *agg
+	if to >= 0 {
+		a = &d.p.aggs[to]
+		d.t[a.head] = head
+	}
+	for m := used; m != 0; m &= m - 1 {
+		i := bits.TrailingZeros64(m)
+		count := r.uvarint()
+		if a != nil {
+			d.c[a.count+i] = uint32(min(count, math.MaxUint32)) //nolint:gosec // bounded
+		}
+		for k, has := range []bool{l.Sum, l.Min, l.Max} {
+			if !has {
+				continue
+			}
+			v := r.float()
+			if a == nil {
+				continue
+			}
+			if part := [...]int{a.sum, a.min, a.max}[k]; part >= 0 {
+				d.f[part+i] = v
+			}
+		}
+	}
+}
+
+func (r *decoder) episode() episode {
+	e := episode{rule: int(r.uvarint() & math.MaxInt32)}
+	f := r.byte()
+	e.open, e.live = f&1 != 0, f&2 != 0
+	e.told = int(r.uvarint() & math.MaxInt32)
+	for _, t := range []*int64{&e.since, &e.openedAt, &e.lastTrue, &e.clearing} {
+		*t = r.varint()
+	}
+	if err := json.Unmarshal(r.bytes(r.uvarint()), &e.evidence); err != nil {
+		r.fail()
+	}
+	return e
+}

@@ -1,0 +1,319 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+
+	"aftercare/internal/fleet"
+	"github.com/expr-lang/expr/ast"
+)
+
+// mistake is an exprError with the expression it is in.
+type mistake struct {
+	at  located
+	err exprError
+}
+
+// result is a rule compiled for one model.
+type result struct {
+	rule     compiled
+	use      usage
+	mistakes []mistake
+	missing  []string // fields the model does not have
+}
+
+// check compiles a rule for every model in scope, on trial, notes the mistakes and fills in d.Models. It returns the names of
+// the evidence, which are the same for all models.
+func (l *loader) check(r *reader, d *draft, sc scope) (names []string) {
+	var worst *result
+	lacking := 0
+	noted := map[string]bool{}
+	note := func(m mistake) {
+		key := fmt.Sprint(m.at.path, m.err.line, m.err.message)
+		if !noted[key] {
+			noted[key] = true
+			r.problemIn(m.at.node, m.at.path, m.err)
+		}
+	}
+	for _, id := range sc.models {
+		res := newBuilder(l.cfg, l.models[id]).compile(d)
+		if len(res.missing) > 0 && !sc.explicit {
+			lacking++
+			if worst == nil || len(res.missing) < len(worst.missing) {
+				worst = &res
+			}
+			continue
+		}
+		for _, m := range res.mistakes {
+			note(m)
+		}
+		names = names[:0]
+		for _, e := range res.rule.evidence {
+			names = append(names, e.name)
+		}
+		d.Models = append(d.Models, id)
+	}
+	if lacking > 0 && lacking == len(sc.models) { // no model of the category has all the fields: misspelt, not absent
+		for _, m := range worst.mistakes {
+			note(m)
+		}
+	}
+	return names
+}
+
+// add compiles a rule that was checked into the model's program.
+func (b *builder) add(d *draft) {
+	res := b.compile(d)
+	b.p.rules = append(b.p.rules, res.rule)
+	b.uses = append(b.uses, res.use)
+}
+
+// compile compiles all expressions of a rule. Its mistakes are in the result.
+func (b *builder) compile(d *draft) result {
+	res := result{rule: compiled{Rule: d.Rule, forMs: d.For.Milliseconds(), clearMs: d.ClearFor.Milliseconds()}}
+	when, use := b.condition(&res, d.when)
+	res.rule.when, res.use = when, use
+	res.rule.usesAge, res.rule.crossings = use.age, use.cross
+	d.event = use.code
+	if d.event && d.For > 0 {
+		res.mistake(d.when, "leave out for", "for cannot be used with code: an event is a moment")
+	}
+	if d.event && d.ClearFor == 0 && d.clear.source.node == nil {
+		res.rule.clearMs = defaultEventClear.Milliseconds()
+	}
+	if d.clear.source.node != nil {
+		clr, cu := b.condition(&res, d.clear)
+		res.rule.clear, res.rule.clearCode = clr, cu.code
+		for _, s := range cu.slots {
+			if !slices.Contains(res.use.slots, s) {
+				res.use.slots = append(res.use.slots, s)
+			}
+		}
+		res.use.sliding = res.use.sliding || cu.sliding
+	}
+	b.neverTrue(&res, d.when)
+	b.explain(&res, d)
+	return res
+}
+
+func (res *result) mistake(at located, hint, format string, args ...any) {
+	res.mistakes = append(res.mistakes, mistake{at: at, err: exprError{message: fmt.Sprintf(format, args...), hint: hint}})
+}
+
+// expression runs one expression through a compiler of its own.
+func (b *builder) expression(res *result, at located) (value, usage) {
+	c := &compiler{b: b, src: at.source}
+	v := c.expr(at.source.node)
+	for _, e := range c.errs {
+		res.mistakes = append(res.mistakes, mistake{at: at, err: e})
+	}
+	res.missing = append(res.missing, c.missing...)
+	return v, c.use
+}
+
+func (b *builder) condition(res *result, at located) (boolFn, usage) {
+	if at.source.node == nil {
+		return nil, usage{}
+	}
+	v, use := b.expression(res, at)
+	if v.kind != boolean && v.kind != bad {
+		res.mistake(at, "compare it with something", "want a condition, found %s", v.kind)
+	}
+	return v.cond, use
+}
+
+// explain compiles what is shown with a finding: the evidence as written, or else the fields and calls `when` uses.
+func (b *builder) explain(res *result, d *draft) {
+	items := d.evidence
+	if len(items) == 0 {
+		items = defaultEvidence(d.when)
+	}
+	for _, k := range d.normals {
+		if slices.ContainsFunc(items, func(e located) bool { return named(e, k) }) {
+			continue
+		}
+		src, err := parseExpr(k)
+		if err != nil {
+			res.mistakes = append(res.mistakes, mistake{at: d.normal[k], err: *err})
+			continue
+		}
+		items = append(slices.Clip(items), located{source: src, node: d.normal[k].node, path: d.normal[k].path})
+	}
+	for _, it := range items {
+		if it.source.node == nil {
+			continue
+		}
+		v, _ := b.expression(res, it)
+		e := evidence{name: it.text, unit: v.unit, slot: v.slot, value: v}
+		for _, k := range d.normals {
+			if named(it, k) && d.normal[k].source.node != nil {
+				e.normal = b.numeric(res, d.normal[k])
+			}
+		}
+		if v.kind == number {
+			e.limit = b.limit(d.when, it.source.node.String())
+		}
+		res.rule.evidence = append(res.rule.evidence, e)
+	}
+}
+
+func named(e located, k string) bool {
+	return e.text == k || e.source.node != nil && e.source.node.String() == k
+}
+
+func (b *builder) numeric(res *result, at located) numFn {
+	v, _ := b.expression(res, at)
+	if v.kind != number && v.kind != bad {
+		res.mistake(at, "", "want a number, found %s", v.kind)
+	}
+	return v.num
+}
+
+// maxEvidence bounds what a finding carries when the rule does not say what explains it.
+const maxEvidence = 8
+
+// defaultEvidence lists the fields and calls of a condition, in the order they are written.
+func defaultEvidence(when located) (out []located) {
+	if when.source.node == nil {
+		return nil
+	}
+	add := func(n ast.Node) {
+		name := n.String()
+		if len(out) < maxEvidence && !slices.ContainsFunc(out, func(e located) bool { return e.text == name }) {
+			out = append(out, located{source: source{text: name, node: n}, node: when.node, path: when.path})
+		}
+	}
+	walk(when.source.node, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.CallNode, *ast.IdentifierNode, *ast.MemberNode:
+			add(n)
+			return false
+		}
+		return true
+	})
+	return out
+}
+
+// walk visits the nodes our language has; visit says whether to go below.
+func walk(n ast.Node, visit func(ast.Node) bool) {
+	if n == nil || !visit(n) {
+		return
+	}
+	switch n := n.(type) {
+	case *ast.UnaryNode:
+		walk(n.Node, visit)
+	case *ast.BinaryNode:
+		walk(n.Left, visit)
+		walk(n.Right, visit)
+	case *ast.ConditionalNode:
+		walk(n.Cond, visit)
+		walk(n.Exp1, visit)
+		walk(n.Exp2, visit)
+	}
+}
+
+// limit finds the first comparison of the expression called name in a condition and compiles its other side.
+func (b *builder) limit(when located, name string) (f numFn) {
+	if when.source.node == nil {
+		return nil
+	}
+	walk(when.source.node, func(n ast.Node) bool {
+		bin, ok := n.(*ast.BinaryNode)
+		if !ok || f != nil || !contains([]string{"<", ">", "<=", ">=", "=="}, bin.Operator) {
+			return f == nil
+		}
+		other := bin.Right
+		switch name {
+		case bin.Left.String():
+		case bin.Right.String():
+			other = bin.Left
+		default:
+			return true
+		}
+		c := &compiler{b: b, src: when.source}
+		if v := c.expr(other); v.kind == number && len(c.errs) == 0 {
+			f = v.num
+		}
+		return false
+	})
+	return f
+}
+
+// neverTrue notes parts of a condition that the profile's bounds of a field rule out. Only what must hold for the whole to
+// hold is looked at: the condition itself, or what it joins with and.
+func (b *builder) neverTrue(res *result, when located) {
+	if when.source.node == nil || len(res.mistakes) > 0 {
+		return
+	}
+	walk(when.source.node, func(n ast.Node) bool {
+		bin, ok := n.(*ast.BinaryNode)
+		if !ok {
+			return false
+		}
+		if bin.Operator == "and" || bin.Operator == "&&" {
+			return true
+		}
+		left, right, op := bin.Left, bin.Right, bin.Operator
+		spec := b.bounded(left)
+		if spec == nil {
+			left, right, op = right, left, mirrored(op)
+			spec = b.bounded(left)
+		}
+		c := &compiler{b: b, src: when.source}
+		if k := c.expr(right); spec != nil && k.isConst && excluded(spec, op, k.konst) {
+			res.mistakes = append(res.mistakes, mistake{at: when, err: exprError{
+				line:    lineOf(when.text, bin.Location().From),
+				message: fmt.Sprintf("%s is never true", clip(bin.String())),
+				hint:    bounds(spec),
+			}})
+		}
+		return false
+	})
+}
+
+// bounded returns the field whose bounds hold for an expression: the field, or its mean, smallest or largest value.
+func (b *builder) bounded(n ast.Node) *fleet.FieldSpec {
+	if call, ok := n.(*ast.CallNode); ok && len(call.Arguments) > 0 {
+		if name, _ := fieldName(call.Callee); contains([]string{"avg", "min", "max", "prev"}, name) {
+			n = call.Arguments[0]
+		}
+	}
+	name, ok := fieldName(n)
+	if !ok {
+		return nil
+	}
+	return b.model.Field(name)
+}
+
+func mirrored(op string) string {
+	if m, ok := map[string]string{"<": ">", ">": "<", "<=": ">=", ">=": "<="}[op]; ok {
+		return m
+	}
+	return op
+}
+
+func excluded(s *fleet.FieldSpec, op string, k float64) bool {
+	switch op {
+	case ">":
+		return s.HasMax && k >= s.Max
+	case ">=":
+		return s.HasMax && k > s.Max
+	case "<":
+		return s.HasMin && k <= s.Min
+	case "<=":
+		return s.HasMin && k < s.Min
+	case "==":
+		return s.HasMax && k > s.Max || s.HasMin && k < s.Min
+	}
+	return false
+}
+
+func bounds(s *fleet.FieldSpec) string {
+	switch {
+	case s.HasMin && s.HasMax:
+		return fmt.Sprintf("the profile allows %g to %g for %s", s.Min, s.Max, s.Name)
+	case s.HasMin:
+		return fmt.Sprintf("the profile allows %g and more for %s", s.Min, s.Name)
+	}
+	return fmt.Sprintf("the profile allows at most %g for %s", s.Max, s.Name)
+}

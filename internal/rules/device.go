@@ -1,0 +1,142 @@
+package rules
+
+import (
+	"math"
+	"slices"
+	"strconv"
+
+	"aftercare/internal/fleet"
+)
+
+// never is a time before every other.
+const never = math.MinInt64 / 4
+
+// later is a time after every other: no timer.
+const later = math.MaxInt64 / 4
+
+// device is the state of one device. Times are milliseconds: event time unless said otherwise.
+type device struct {
+	key fleet.DeviceKey
+	p   *program
+	f   []float64 // values, previous values, changes, parts of windows: see slot and agg
+	t   []int64
+	c   []uint32
+	s   []string
+
+	newest [2]int64 // newest in-order reading of telemetry and of events; never before the first
+	clock  int64    // how far the device's timers have been run, on the time line of its telemetry
+	heard  int64    // partition clock (receipt time without our own gaps) of the newest reading of either class
+	heardT int64    // partition clock of newest[telemetry]
+	due    int64    // next timer on the device's clock
+	wake   int64    // partition clock at which the state wants to look at it without a reading; later: never
+	active []episode
+	seen   [2]dedupe
+	upload bool // catching up: its readings are of the past
+	dirty  bool // changed since the last snapshot
+	chunk  uint32
+	size   uint32
+}
+
+// episode is a rule's state when it is not idle.
+type episode struct {
+	rule     int
+	open     bool
+	live     bool
+	told     int   // highest revision
+	since    int64 // pending: when the condition began to hold
+	openedAt int64
+	lastTrue int64 // event rule: its last event
+	clearing int64 // since when the clear condition holds; never: it does not
+	evidence []fleet.Evidence
+}
+
+func newDevice(key fleet.DeviceKey, p *program) *device {
+	d := &device{
+		key: key, p: p, newest: [2]int64{never, never}, clock: never, due: later, wake: later,
+		f: make([]float64, p.nf), t: make([]int64, p.nt), c: make([]uint32, p.nc), s: make([]string, p.ns),
+	}
+	for i := range d.f {
+		d.f[i] = math.NaN()
+	}
+	p.startAggs(d)
+	return d
+}
+
+// find returns the index of a rule's episode, or -1 when the rule is idle.
+func (d *device) find(rule int) int {
+	for i := range d.active {
+		if d.active[i].rule == rule {
+			return i
+		}
+	}
+	return -1
+}
+
+func (d *device) drop(i int) {
+	d.active = slices.Delete(d.active, i, i+1)
+	if len(d.active) == 0 {
+		d.active = nil
+	}
+}
+
+// numberOf returns what a field's value counts as: a text's is 0, it only says that it is known.
+func numberOf(v *fleet.Value) float64 {
+	switch v.Type {
+	case fleet.Float:
+		return v.Float
+	case fleet.Integer, fleet.Boolean:
+		return float64(v.Int)
+	default:
+		return 0
+	}
+}
+
+// set takes in the value of a field from an in-order reading of time t. again says that the field has a value of that very
+// millisecond without a number that would make it another reading: it is overwritten and counted once.
+func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) {
+	n, old, oldT := numberOf(v), d.f[sl.f], d.t[sl.t]
+	first := math.IsNaN(old)
+	differs := n != old
+	if sl.str >= 0 {
+		differs = d.s[sl.str] != v.Str
+		if differs || first {
+			d.s[sl.str] = string([]byte(v.Str)) // the reading's text aliases the batch
+		}
+	}
+	d.f[sl.f], d.t[sl.t] = n, t
+	if again && !first && oldT == t {
+		return
+	}
+	if !first {
+		if sl.prev >= 0 {
+			d.f[sl.prev], d.t[sl.prevT] = old, oldT
+		}
+		if sl.chg >= 0 {
+			d.f[sl.chg] = 0
+			if differs {
+				d.f[sl.chg] = 1
+			}
+		}
+	}
+	for _, k := range sl.aggs {
+		d.p.aggs[k].add(d, t, n)
+	}
+}
+
+// fits reports whether a value is of the type the profile fixed; ingest sees to it, so anything else is left out here.
+func (sl *slot) fits(v *fleet.Value) bool {
+	return (sl.spec.Type == fleet.String) == (v.Type == fleet.String)
+}
+
+func (d *device) findingID(rule string, openedAt int64) string {
+	return fleet.ID("find", d.key.Tenant, d.key.Serial, rule, strconv.FormatInt(openedAt, 10))
+}
+
+// at returns the device's clock at a moment of the partition clock: it runs on from the newest telemetry as receipt time
+// does. A device that uploads its past has a clock in the past.
+func (d *device) at(partition int64) int64 {
+	if d.newest[fleet.Telemetry] == never {
+		return never
+	}
+	return d.newest[fleet.Telemetry] + max(partition-d.heardT, 0)
+}

@@ -1,0 +1,231 @@
+package rules
+
+import (
+	"math"
+	"math/bits"
+	"time"
+
+	"aftercare/internal/fleet"
+)
+
+// program is what all rules of one model were compiled to: which fields matter, which windows are kept over them, and
+// the conditions as closures over a device's arrays. It does not change once it is built.
+type program struct {
+	model    string
+	category string
+	hold     int64 // ms a value is taken to last without a newer reading, for `for`
+	slots    []slot
+	byName   map[string]int
+	aggs     []agg
+	rules    []compiled
+	words    int    // length of a rule set
+	sliding  ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading
+	onCode   ruleset // rules whose condition reads `code`: evaluated on events
+	hasAge   bool
+	nf       int // lengths of a device's arrays
+	nt       int
+	nc       int
+	ns       int
+}
+
+// slot is a field that some rule reads. Its indices point into a device's arrays; -1 means not kept.
+type slot struct {
+	spec  fleet.FieldSpec
+	f     int // f: the last value; NaN before the first, some number for a text that is known
+	t     int // t: its time
+	str   int // s: the text of a string field
+	prev  int // f: the value before the last one
+	prevT int // t: its time
+	chg   int // f: 1 when the last two values differ, else 0
+	aggs  []int
+	rules ruleset
+}
+
+// compiled is a rule for one model.
+type compiled struct {
+	*Rule
+	when      boolFn
+	clear     boolFn // nil: when `when` is false, or for an event rule after quiet
+	clearCode bool   // clear reads `code`
+	usesAge   bool   // when asserts silence itself
+	forMs     int64
+	clearMs   int64
+	evidence  []evidence
+	crossings []crossing
+}
+
+// crossing says that a comparison with age(f) changes its result a fixed time after the field's last value.
+type crossing struct {
+	slot int
+	off  int64 // ms
+}
+
+// evidence is one value that explains a finding.
+type evidence struct {
+	name   string
+	unit   string
+	slot   int // whose time counts; -1: the moment of evaluation
+	value  value
+	normal numFn
+	limit  numFn
+}
+
+// ruleset is a set of rule numbers.
+type ruleset []uint64
+
+func (r ruleset) add(i int) { r[i>>6] |= 1 << (i & 63) }
+
+func (r ruleset) union(o ruleset) {
+	for i, w := range o {
+		r[i] |= w
+	}
+}
+
+// next returns the lowest number in the set that is at least i, or -1.
+func (r ruleset) next(i int) int {
+	w := i >> 6
+	if w >= len(r) {
+		return -1
+	}
+	v := r[w] >> (i & 63) << (i & 63)
+	for v == 0 {
+		if w++; w >= len(r) {
+			return -1
+		}
+		v = r[w]
+	}
+	return w<<6 + bits.TrailingZeros64(v)
+}
+
+// buckets is how many parts a window is kept in. A window of length W therefore covers, at any moment, between 15/16 W
+// and W: the running bucket and the fifteen before it. Nothing older than W is ever in it; what is between 15/16 W and W
+// old may be missing. It is a power of two so that a ring index is a mask.
+const buckets = 16
+
+// agg is one window over one field, shared by all rules that use it. Only the parts some rule reads are kept.
+type agg struct {
+	slot   int
+	window time.Duration
+	width  int64 // ms of a bucket
+	head   int   // t: number of the newest bucket (time / width)
+	count  int   // c: readings by bucket, always kept
+	sum    int   // f
+	min    int   // f
+	max    int   // f
+}
+
+// startAggs empties all windows of a new device.
+func (p *program) startAggs(d *device) {
+	for i := range p.aggs {
+		a := &p.aggs[i]
+		d.t[a.head] = math.MinInt64 / 2
+		a.wipe(d, 0, buckets)
+	}
+}
+
+func (a *agg) wipe(d *device, from, n int64) {
+	for b := from; b < from+n; b++ {
+		i := int(b & (buckets - 1))
+		d.c[a.count+i] = 0
+		if a.sum >= 0 {
+			d.f[a.sum+i] = 0
+		}
+		if a.min >= 0 {
+			d.f[a.min+i] = math.Inf(1)
+		}
+		if a.max >= 0 {
+			d.f[a.max+i] = math.Inf(-1)
+		}
+	}
+}
+
+// add puts a value of time t (ms) into its bucket; what is older than the window is left out.
+func (a *agg) add(d *device, t int64, v float64) {
+	b := floorDiv(t, a.width)
+	head := d.t[a.head]
+	switch {
+	case b > head:
+		a.wipe(d, max(head+1, b-buckets+1), min(b-head, buckets))
+		d.t[a.head] = b
+	case b <= head-buckets:
+		return
+	}
+	i := int(b & (buckets - 1))
+	d.c[a.count+i]++
+	if a.sum >= 0 {
+		d.f[a.sum+i] += v
+	}
+	if a.min >= 0 && v < d.f[a.min+i] {
+		d.f[a.min+i] = v
+	}
+	if a.max >= 0 && v > d.f[a.max+i] {
+		d.f[a.max+i] = v
+	}
+}
+
+// span returns the first of the buckets that are still inside the window at time now, and how many there are.
+func (a *agg) span(d *device, now int64) (from int64, n int64) {
+	head := d.t[a.head]
+	from = max(head, floorDiv(now, a.width)) - buckets + 1
+	return from, max(head-from+1, 0)
+}
+
+func (a *agg) counted(d *device, now int64) float64 {
+	from, n := a.span(d, now)
+	c := d.c[a.count : a.count+buckets]
+	var total uint64
+	for b := from; b < from+n; b++ {
+		total += uint64(c[b&(buckets-1)])
+	}
+	return float64(total)
+}
+
+func (a *agg) summed(d *device, now int64) float64 {
+	from, n := a.span(d, now)
+	f := d.f[a.sum : a.sum+buckets]
+	var total float64
+	for b := from; b < from+n; b++ {
+		total += f[b&(buckets-1)]
+	}
+	return total
+}
+
+func (a *agg) smallest(d *device, now int64) float64 {
+	from, n := a.span(d, now)
+	f := d.f[a.min : a.min+buckets]
+	least := math.Inf(1)
+	for b := from; b < from+n; b++ {
+		if v := f[b&(buckets-1)]; v < least {
+			least = v
+		}
+	}
+	return known(least)
+}
+
+func (a *agg) largest(d *device, now int64) float64 {
+	from, n := a.span(d, now)
+	f := d.f[a.max : a.max+buckets]
+	most := math.Inf(-1)
+	for b := from; b < from+n; b++ {
+		if v := f[b&(buckets-1)]; v > most {
+			most = v
+		}
+	}
+	return known(most)
+}
+
+// known turns an infinity into unknown: no evidence and no comparison may hold one.
+func known(v float64) float64 {
+	if math.IsInf(v, 0) {
+		return math.NaN()
+	}
+	return v
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}

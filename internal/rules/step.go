@@ -1,0 +1,295 @@
+package rules
+
+import (
+	"math"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// Counts is what a state has done since it was made; it is not part of the state.
+type Counts struct {
+	Readings     uint64 // lines stepped
+	Evaluations  uint64 // conditions evaluated
+	Duplicates   uint64 // resends left out
+	Late         uint64 // older than the allowed lateness: for history only
+	OutOfOrder   uint64 // within the lateness: counted in windows, not as current values
+	UnknownModel uint64
+	BadLines     uint64
+}
+
+// State is what the rules know of the devices of one partition. It is not safe for concurrent use.
+type State struct {
+	set     *Set
+	cfg     Config
+	devices map[fleet.DeviceKey]*device
+	clock   int64 // highest receipt time, ms
+	gap     int64 // ms of receipt time in which we did not receive: they count for nothing
+	wakes   wakeHeap
+	dirty   []*device
+	counts  Counts
+
+	env     env
+	bits    ruleset
+	reading fleet.Reading
+	out     []fleet.Finding
+	rec     *wire.Record
+}
+
+// NewState returns the empty state of a partition.
+func NewState(set *Set) *State {
+	return &State{set: set, cfg: set.cfg, devices: map[fleet.DeviceKey]*device{}, clock: never}
+}
+
+// Counts returns what was counted so far.
+func (s *State) Counts() Counts { return s.counts }
+
+// Devices returns how many devices the state knows.
+func (s *State) Devices() int { return len(s.devices) }
+
+// Now returns the partition's clock: the highest receipt time of a record.
+func (s *State) Now() time.Time {
+	if s.clock == never {
+		return time.Time{}
+	}
+	return time.UnixMilli(s.clock)
+}
+
+// Step takes in one record of the readings stream and appends the findings it leads to to out. What it does depends on the
+// state and the record alone.
+//
+// First the clock goes on to the record's receipt time, which runs timers of devices that were not heard from: they can
+// open an episode (`for` has passed, age(f) is above its limit) and never clear one. Then each reading is stepped.
+func (s *State) Step(rec *wire.Record, out []fleet.Finding) []fleet.Finding {
+	s.rec, s.out = rec, out
+	received := rec.Received.UnixMilli()
+	if rec.Kind == wire.KindStart && s.clock != never {
+		s.gap += max(received-s.clock, 0)
+	}
+	s.clock = max(s.clock, received)
+	s.runWakes()
+	if rec.Kind == wire.KindReadings {
+		for batch := rec.Body; len(batch) > 0; {
+			rest, err := wire.NextLine(batch, &s.reading)
+			batch = rest
+			if err != nil {
+				s.counts.BadLines++
+				continue
+			}
+			s.step(&s.reading)
+		}
+	}
+	out = s.out
+	s.rec, s.out = nil, nil
+	return out
+}
+
+// partition is receipt time without the gaps in which we did not receive.
+func (s *State) partition() int64 { return s.clock - s.gap }
+
+func (s *State) step(r *fleet.Reading) {
+	s.counts.Readings++
+	if r.Class == fleet.Status {
+		return // presence is no measurement: it neither fires, nor clears, nor ends an upload
+	}
+	p := s.set.programs[r.Model]
+	if p == nil {
+		s.counts.UnknownModel++
+		return
+	}
+	d := s.devices[r.Device]
+	if d == nil {
+		key := fleet.DeviceKey{Tenant: string([]byte(r.Device.Tenant)), Serial: string([]byte(r.Device.Serial))}
+		d = newDevice(key, p)
+		s.devices[key] = d
+	} else if d.p != p {
+		s.rebind(d, p)
+	}
+	s.touch(d)
+	t := r.Time.UnixMilli()
+	if t <= 0 || t > s.rec.Received.UnixMilli()+s.cfg.MaxAhead.Milliseconds() {
+		t = s.rec.Received.UnixMilli() // no clock, or a wrong one
+	}
+	s.take(d, r, t)
+}
+
+// take sorts out resends and what is out of order, and evaluates the rest.
+func (s *State) take(d *device, r *fleet.Reading, t int64) {
+	newest := d.newest[r.Class]
+	tooOld := t < newest-s.cfg.Lateness.Milliseconds()
+	if r.HasSeq {
+		switch d.seen[r.Class].seen(r.Boot, r.Seq) {
+		case resend:
+			s.counts.Duplicates++
+			return
+		case unsure:
+			if t > newest {
+				d.seen[r.Class].restart(r.Boot, r.Seq)
+			} else if !tooOld {
+				s.counts.Duplicates++
+				return
+			}
+		}
+	}
+	switch {
+	case tooOld:
+		s.counts.Late++
+		return
+	case t < newest:
+		s.counts.OutOfOrder++
+	default:
+		d.newest[r.Class] = t
+		d.upload = s.rec.Received.UnixMilli()-t > s.cfg.CatchUp.Milliseconds()
+		d.heard = s.partition()
+	}
+	if r.Class == fleet.Event {
+		s.event(d, r, t)
+	} else {
+		s.telemetry(d, r, t, t < newest)
+	}
+	s.caughtUp(d, t)
+	s.schedule(d)
+}
+
+// event evaluates the rules that read a code. An event within the lateness is evaluated at its own time.
+func (s *State) event(d *device, r *fleet.Reading, t int64) {
+	s.env = env{d: d, now: t}
+	for i := range r.Fields {
+		if f := &r.Fields[i]; f.Name == codeName && f.Value.Type == fleet.String {
+			s.env.code, s.env.hasCode = f.Value.Str, true
+		}
+	}
+	bits := s.scratch(d.p)
+	copy(bits, d.p.onCode)
+	for i := range d.active {
+		if e := &d.active[i]; e.open && d.p.rules[e.rule].clearCode {
+			bits.add(e.rule)
+		}
+	}
+	s.evaluate(d, bits)
+	s.env.hasCode, s.env.code = false, ""
+}
+
+func (s *State) telemetry(d *device, r *fleet.Reading, t int64, late bool) {
+	p := d.p
+	if late {
+		for i := range r.Fields {
+			if k, ok := p.byName[r.Fields[i].Name]; ok && p.slots[k].fits(&r.Fields[i].Value) {
+				for _, a := range p.slots[k].aggs {
+					p.aggs[a].add(d, t, numberOf(&r.Fields[i].Value))
+				}
+			}
+		}
+		return
+	}
+	if d.due < t {
+		s.advance(d, t)
+	}
+	bits := s.scratch(p)
+	copy(bits, p.sliding)
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		k, ok := p.byName[f.Name]
+		if !ok || !p.slots[k].fits(&f.Value) {
+			continue
+		}
+		sl := &p.slots[k]
+		d.set(sl, &f.Value, t, !r.HasSeq)
+		bits.union(sl.rules)
+	}
+	for i := range d.active {
+		bits.add(d.active[i].rule)
+	}
+	d.clock, d.heardT = t, s.partition()
+	s.env = env{d: d, now: t}
+	s.evaluate(d, bits)
+}
+
+func (s *State) scratch(p *program) ruleset {
+	if cap(s.bits) < p.words {
+		s.bits = make(ruleset, p.words)
+	}
+	return s.bits[:p.words]
+}
+
+// caughtUp makes the episodes that are still open live once the device's readings are of the present.
+func (s *State) caughtUp(d *device, t int64) {
+	if d.upload {
+		return
+	}
+	for i := range d.active {
+		if e := &d.active[i]; e.open && !e.live {
+			e.live = true
+			e.told++
+			s.emit(d, e, fleet.Updated, t, e.evidence)
+		}
+	}
+}
+
+// touch notes that a device changed since the last snapshot.
+func (s *State) touch(d *device) {
+	if !d.dirty {
+		d.dirty = true
+		s.dirty = append(s.dirty, d)
+	}
+}
+
+// advance runs the device's timers that are due before t, each at its exact time, so that a timer does not depend on when
+// somebody looked. A `for` whose condition rests on values older than the model's hold waits for the next reading.
+func (s *State) advance(d *device, t int64) {
+	for d.due < t {
+		at := d.due
+		d.clock = at
+		s.env = env{d: d, now: at}
+		bits := s.scratch(d.p)
+		clear(bits)
+		for i := range d.active {
+			if e := &d.active[i]; !e.open && e.since+d.p.rules[e.rule].forMs <= at {
+				bits.add(e.rule)
+			}
+		}
+		if d.p.hasAge {
+			for i := range d.p.rules {
+				for _, c := range d.p.rules[i].crossings {
+					if d.t[d.p.slots[c.slot].t]+c.off == at {
+						bits.add(i)
+					}
+				}
+			}
+		}
+		for i := bits.next(0); i >= 0; i = bits.next(i + 1) {
+			rule, k := &d.p.rules[i], d.find(i)
+			if k >= 0 && d.active[k].open {
+				continue // silence clears nothing
+			}
+			if rule.usesAge || at-d.newest[fleet.Telemetry] <= d.p.hold {
+				s.open(d, i)
+			}
+		}
+		d.due = nextDue(d)
+	}
+}
+
+// nextDue returns the next moment after the device's clock at which a timer may change something.
+func nextDue(d *device) int64 {
+	due := int64(later)
+	for i := range d.active {
+		if e := &d.active[i]; !e.open {
+			if at := e.since + d.p.rules[e.rule].forMs; at > d.clock && at < due {
+				due = at
+			}
+		}
+	}
+	if d.p.hasAge {
+		for i := range d.p.rules {
+			for _, c := range d.p.rules[i].crossings {
+				sl := &d.p.slots[c.slot]
+				if at := d.t[sl.t] + c.off; at > d.clock && at < due && !math.IsNaN(d.f[sl.f]) {
+					due = at
+				}
+			}
+		}
+	}
+	return due
+}

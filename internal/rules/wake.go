@@ -1,0 +1,107 @@
+package rules
+
+import "aftercare/internal/fleet"
+
+// wakeHeap orders the devices that want to be looked at without a reading of theirs. A device may have entries that are
+// out of date: they are found stale when they come up, because its own wake says another time.
+type wakeHeap []wakeEntry
+
+type wakeEntry struct {
+	at int64
+	d  *device
+}
+
+func (h *wakeHeap) push(e wakeEntry) {
+	*h = append(*h, e)
+	a := *h
+	for i := len(a) - 1; i > 0; {
+		up := (i - 1) / 2
+		if a[up].at <= a[i].at {
+			break
+		}
+		a[up], a[i] = a[i], a[up]
+		i = up
+	}
+}
+
+func (h *wakeHeap) pop() wakeEntry {
+	a := *h
+	top := a[0]
+	last := len(a) - 1
+	a[0], a[last] = a[last], wakeEntry{}
+	a = a[:last]
+	for i := 0; ; {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < len(a); c++ {
+			if a[c].at < a[least].at {
+				least = c
+			}
+		}
+		if least == i {
+			break
+		}
+		a[i], a[least] = a[least], a[i]
+		i = least
+	}
+	*h = a
+	return top
+}
+
+// schedule computes when the device's next timer is due, on its own clock and on the partition's.
+func (s *State) schedule(d *device) {
+	if len(d.active) == 0 && !d.p.hasAge {
+		d.due = later
+		return // an entry that is left wakes it once for nothing
+	}
+	d.due = nextDue(d)
+	want := int64(later)
+	if d.due < later && d.newest[fleet.Telemetry] != never {
+		want = d.heardT + d.due - d.newest[fleet.Telemetry]
+	}
+	if d.upload && d.waiting() {
+		want = min(want, d.heard+s.cfg.Quiet.Milliseconds())
+	}
+	if want < d.wake {
+		d.wake = want
+		s.wakes.push(wakeEntry{at: want, d: d})
+	}
+}
+
+// waiting reports whether an episode is open that nobody was told of, because the device is still uploading.
+func (d *device) waiting() bool {
+	for i := range d.active {
+		if d.active[i].open && !d.active[i].live {
+			return true
+		}
+	}
+	return false
+}
+
+// runWakes looks at the devices whose time has come.
+func (s *State) runWakes() {
+	now := s.partition()
+	for len(s.wakes) > 0 && s.wakes[0].at <= now {
+		e := s.wakes.pop()
+		if e.d.wake != e.at {
+			continue
+		}
+		e.d.wake = later
+		s.wakeUp(e.d, now)
+	}
+}
+
+func (s *State) wakeUp(d *device, now int64) {
+	s.touch(d)
+	caught := d.upload && now-d.heard >= s.cfg.Quiet.Milliseconds()
+	if caught {
+		d.upload = false // nothing more comes: what is open now is the present
+	}
+	at := d.at(now)
+	if at != never && d.due <= at {
+		s.advance(d, at+1)
+	}
+	if caught {
+		s.caughtUp(d, max(at, d.newest[fleet.Event]))
+	}
+	s.schedule(d)
+}
