@@ -1,0 +1,208 @@
+package outreach
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"aftercare/internal/fleet"
+)
+
+func someplan(change func(*plan)) *plan {
+	c := DefaultConfig()
+	p := &plan{config: &c, known: []string{"ntfy", "webhook"}, now: time.Date(2025, 11, 21, 12, 0, 0, 0, time.UTC),
+		row:    fleet.OutboxRow{ID: "msg-1", Kind: fleet.OutboxMessage, Tenant: "demo", CaseID: "case-1", Topic: "opened"},
+		kase:   &fleet.Case{ID: "case-1", State: fleet.CaseOpen, Kind: fleet.KindMaintenance, Severity: fleet.Due},
+		device: &fleet.Device{Key: fleet.DeviceKey{Tenant: "demo", Serial: "WM-1"}, OwnerID: "anna"},
+		person: &fleet.Person{ID: "anna", Tenant: "demo", Zone: "Europe/Berlin", Endpoints: []fleet.Endpoint{
+			{Channel: "ntfy", Address: "https://ntfy.example/t"}, {Channel: "webhook", Address: "https://hook.example/"}, {Channel: "pigeon", Address: "loft"}}}}
+	if change != nil {
+		change(p)
+	}
+	return p
+}
+
+func ntfyRow(p *plan) {
+	p.row.Channel, p.row.PersonID, p.target.Address = "ntfy", "anna", "https://ntfy.example/t"
+}
+
+func TestDecide(t *testing.T) {
+	night := time.Date(2025, 11, 21, 22, 30, 0, 0, time.UTC) // 23:30 in Berlin
+	told := fleet.Delivery{OutboxID: "msg-0", PersonID: "anna", Channel: "inbox", State: "sent"}
+	cases := []struct {
+		name   string
+		change func(*plan)
+		want   verdict
+		reason string
+	}{
+		{"opened", nil, proceed, ""},
+		{"escalated", func(p *plan) { p.row.Topic = "escalated" }, proceed, ""},
+		{"an agent has it", func(p *plan) { p.kase.State = fleet.CaseAcked }, proceed, ""},
+		{"no case", func(p *plan) { p.kase = nil }, skip, "does not exist"},
+		{"over", func(p *plan) { p.kase.State = fleet.CaseResolved }, skip, "resolved before"},
+		{"strange topic", func(p *plan) { p.row.Topic = "sung" }, skip, `"sung"`},
+		{"cleared", func(p *plan) {
+			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, []fleet.Delivery{told}
+		}, proceed, ""},
+		{"cleared, back", func(p *plan) { p.row.Topic, p.before = "cleared", []fleet.Delivery{told} }, skip, "is back"},
+		{"cleared, nobody told", func(p *plan) { p.row.Topic, p.kase.State = "cleared", fleet.CaseResolved }, skip, "nobody was told"},
+		{"cleared, told elsewhere", func(p *plan) {
+			ntfyRow(p)
+			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, []fleet.Delivery{told}
+		}, skip, "nobody was told"},
+		{"no device", func(p *plan) { p.device = nil }, skip, "not registered"},
+		{"no owner", func(p *plan) { p.device.OwnerID = "" }, skip, "no owner"},
+		{"owner not known", func(p *plan) { p.person = nil }, skip, "not known"},
+		{"sold", func(p *plan) { p.row.PersonID = "bert" }, skip, "does not own"},
+		{"ntfy by day", ntfyRow, proceed, ""},
+		{"address gone", func(p *plan) { ntfyRow(p); p.target.Address = "https://old.example/" }, skip, "does not use"},
+		{"channel not set up", func(p *plan) { ntfyRow(p); p.known = nil }, skip, "not set up"},
+		{"ntfy by night", func(p *plan) { ntfyRow(p); p.now = night }, hold, "quiet hours until 07:00"},
+		{"fault by night", func(p *plan) { ntfyRow(p); p.now = night; p.kase.Severity = fleet.Fault }, proceed, ""},
+		{"safety by night", func(p *plan) { ntfyRow(p); p.now = night; p.kase.Kind = fleet.KindSafety }, proceed, ""},
+		{"inbox by night", func(p *plan) { p.now = night }, proceed, ""},
+		{"webhook by night", func(p *plan) {
+			p.row.Channel, p.target.Address, p.now = "webhook", "https://hook.example/", night
+		}, proceed, ""},
+		{"night elsewhere", func(p *plan) { ntfyRow(p); p.now = night; p.person.Zone = "America/New_York" }, proceed, ""},
+		{"zone not known", func(p *plan) { ntfyRow(p); p.now = night; p.person.Zone = "Mars/Base" }, hold, "quiet"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p := someplan(c.change)
+			got, reason := p.decide()
+			if got != c.want || !strings.Contains(reason, c.reason) || (reason == "") != (c.want == proceed) {
+				t.Errorf("decide() = %d %q, want %d with %q", got, reason, c.want, c.reason)
+			}
+		})
+	}
+}
+
+func TestFanOutIsOneRowForEachEndpointAndAlwaysTheSame(t *testing.T) {
+	ids := func() []string {
+		p := someplan(nil)
+		p.decide()
+		rows, err := p.children()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, r := range rows {
+			out = append(out, r.ID)
+			if strings.Contains(string(r.Body), "secret") || r.PersonID != "anna" || r.Channel == "" {
+				t.Errorf("row %+v", r)
+			}
+		}
+		return out
+	}
+	a, b := ids(), ids()
+	if len(a) != 2 || a[0] == a[1] || a[0] != b[0] || a[1] != b[1] {
+		t.Errorf("ids %v and %v, want the same two", a, b)
+	}
+}
+
+func TestQuietUntil(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(s string) time.Time {
+		tm, err := time.ParseInLocation("2006-01-02 15:04", s, berlin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tm
+	}
+	for _, c := range []struct{ now, until string }{
+		{"2025-11-21 20:59", ""}, {"2025-11-21 21:00", "2025-11-22 07:00"}, {"2025-12-31 23:59", "2026-01-01 07:00"},
+		{"2025-11-22 06:59", "2025-11-22 07:00"}, {"2025-11-22 07:00", ""},
+		{"2025-10-25 22:00", "2025-10-26 07:00"}, // the night is an hour longer
+		{"2026-03-28 22:00", "2026-03-29 07:00"}, // and shorter
+	} {
+		until, quiet := quietUntil(at(c.now), 21, 7)
+		if quiet != (c.until != "") || quiet && !until.Equal(at(c.until)) {
+			t.Errorf("%s: %v %v, want %s", c.now, until, quiet, c.until)
+		}
+	}
+	if _, quiet := quietUntil(at("2025-11-21 03:00"), 7, 7); quiet {
+		t.Error("equal hours mean never")
+	}
+	if until, quiet := quietUntil(at("2025-11-21 13:30"), 13, 15); !quiet || until.Hour() != 15 || until.Day() != 21 {
+		t.Error("hours within a day")
+	}
+}
+
+func TestNextTry(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		id := rapid.String().Draw(t, "id")
+		tries := rapid.IntRange(0, 30).Draw(t, "tries")
+		age := time.Duration(rapid.Int64Range(0, int64(200*time.Hour)).Draw(t, "age"))
+		after := time.Duration(rapid.Int64Range(0, int64(maxRetryAfter)).Draw(t, "after"))
+		wait, more := nextTry(id, tries, age, after)
+		again, _ := nextTry(id, tries, age, after)
+		switch {
+		case more != (tries <= 9 || age < scheduleSpan/2):
+			t.Errorf("more = %v", more)
+		case !more:
+		case wait != again:
+			t.Errorf("%v and %v for the same try", wait, again)
+		case wait < after:
+			t.Errorf("%v, the receiver asked for %v", wait, after)
+		case wait < 4*time.Second || wait > 29*time.Hour:
+			t.Errorf("wait %v", wait)
+		}
+	})
+}
+
+func TestScheduleLastsForDays(t *testing.T) {
+	var age time.Duration
+	tries := 1
+	for ; ; tries++ {
+		wait, more := nextTry("dlv-1", tries, age, 0)
+		if !more {
+			break
+		}
+		age += wait
+	}
+	if tries != 10 || age < 60*time.Hour || age > 91*time.Hour {
+		t.Errorf("given up after %d tries and %v, want 10 in about three days", tries, age)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	now := time.Date(2025, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		code  int
+		retry string
+		want  string
+		wish  time.Duration
+	}{
+		{200, "", "", 0}, {204, "", "", 0}, {301, "", "never", 0}, {307, "", "never", 0}, {100, "", "never", 0}, {400, "", "never", 0}, {413, "", "never", 0},
+		{401, "", "again", 0}, {403, "", "again", 0}, {404, "", "again", 0}, {408, "", "again", 0}, {410, "", "gone", 0},
+		{429, "120", "again", 2 * time.Minute}, {503, "Fri, 21 Nov 2025 12:05:00 GMT", "again", 5 * time.Minute},
+		{429, "-5", "again", 0}, {429, "soon", "again", 0}, {429, "99999999", "again", maxRetryAfter}, {500, "", "again", 0}, {599, "", "again", 0},
+	} {
+		err := Status(c.code, c.retry, now)
+		if Failed(err) != c.want || Wish(err) != c.wish {
+			t.Errorf("Status(%d, %q) is %q after %v, want %q after %v", c.code, c.retry, Failed(err), Wish(err), c.want, c.wish)
+		}
+	}
+	if Failed(errors.New("anything")) != "again" {
+		t.Error("an error without a class may pass")
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	if err := DefaultConfig().Validate(); err != nil {
+		t.Error(err)
+	}
+	err := Config{QuietFrom: 24, Lease: time.Second}.Validate()
+	for _, want := range []string{"outreach.poll 0s", "outreach.batch 0", "outreach.lease 1s", "outreach.quiet_from 24", "outreach.workers 0", "outreach.queue 0"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate() = %v, want it to name %q", err, want)
+		}
+	}
+}
