@@ -9,8 +9,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +23,10 @@ import (
 )
 
 // shared is one database server for all tests; each test has a database of its own on it.
-var shared *embedded.Server
+var (
+	shared    *embedded.Server
+	databases atomic.Int64
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -54,7 +57,7 @@ func open(t testing.TB, change ...func(*Config, *Deps)) *setup {
 	s := &setup{}
 	c := DefaultConfig()
 	c.URL, c.Token = shared.URL(), Secret(shared.Token())
-	c.Database = strings.NewReplacer("/", "_", "=", "_").Replace(t.Name())
+	c.Database = fmt.Sprintf("%s %d", t.Name(), databases.Add(1))
 	c.RetryMin = time.Millisecond
 	d := Deps{Log: obs.Discard(), Metrics: prometheus.NewRegistry(), Reject: func(_ context.Context, line []byte, _ string) error {
 		s.mu.Lock()
@@ -123,7 +126,7 @@ func runAll(t testing.TB, run func(context.Context, wire.Source) error, f *feed)
 
 // records makes one journal record of each body.
 func records(stream wire.Stream, kind wire.Kind, bodies ...[]byte) []wire.Record {
-	var out []wire.Record
+	out := make([]wire.Record, 0, len(bodies))
 	for i, b := range bodies {
 		out = append(out, wire.Record{Stream: stream, Seq: uint64(i + 1), Kind: kind, Received: time.Now(), Body: b})
 	}

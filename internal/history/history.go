@@ -135,10 +135,10 @@ type History struct {
 	http      httpapi.Service
 	write     api.WriteAPIBlocking
 	transport *http.Transport
-	outage    outage
 
 	mu       sync.Mutex
-	prepared bool // the database is known to be there
+	prepared bool               // the database is known to be there
+	outages  map[string]*outage // by stream: one may fail while another does not
 }
 
 // New returns a History; it does not connect: a server that is away is not a mistake in the configuration.
@@ -165,7 +165,7 @@ func New(c Config, d Deps) (*History, error) {
 		SetPrecision(time.Nanosecond).SetHTTPClient(&http.Client{Transport: tr})
 	client := influxdb2.NewClientWithOptions(c.URL, string(c.Token), opts)
 	return &History{
-		cfg: c, deps: d, m: m, client: client, transport: tr,
+		cfg: c, deps: d, m: m, client: client, transport: tr, outages: map[string]*outage{},
 		http: client.HTTPService(), write: client.WriteAPIBlocking(c.Org, c.Database),
 	}, nil
 }
@@ -178,7 +178,7 @@ func (h *History) Close() {
 
 // Check reports whether the database can be used: obs.Check.
 func (h *History) Check(ctx context.Context) error {
-	if err := h.outage.err(); err != nil {
+	if err := h.failing(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -194,7 +194,29 @@ func (h *History) Check(ctx context.Context) error {
 	return nil
 }
 
-// outage remembers since when writes fail, and why.
+// outageOf returns the outage of a stream, made on first use.
+func (h *History) outageOf(stream string) *outage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.outages[stream] == nil {
+		h.outages[stream] = &outage{}
+	}
+	return h.outages[stream]
+}
+
+func (h *History) failing() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for stream, o := range h.outages {
+		if err := o.err(); err != nil {
+			errs = append(errs, fmt.Errorf("writes of %s %w", stream, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// outage remembers since when the writes of a stream fail, and why.
 type outage struct {
 	mu    sync.Mutex
 	since time.Time
@@ -228,5 +250,5 @@ func (o *outage) err() error {
 	if o.cause == nil {
 		return nil
 	}
-	return fmt.Errorf("writes fail since %s, the journal keeps them: %w", o.since.Format(time.RFC3339), o.cause)
+	return fmt.Errorf("fail since %s, the journal keeps them: %w", o.since.Format(time.RFC3339), o.cause)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +23,6 @@ type series struct {
 	Values  [][]any           `json:"values"`
 	Partial bool              `json:"partial"`
 }
-
-// col returns the place of a column, -1 when there is none.
-func (s *series) col(name string) int { return slices.Index(s.Columns, name) }
 
 // statementError is what the server says about a statement it understood as a request but did not execute.
 type statementError string

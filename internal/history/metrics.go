@@ -1,10 +1,6 @@
 package history
 
-import (
-	"errors"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	points   *prometheus.CounterVec
@@ -44,9 +40,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "aftercare_history_waiting_lines", Help: "Lines of writes that failed and are tried again.",
 		}, []string{"stream"}),
 	}
-	var errs []error
 	for _, c := range []prometheus.Collector{m.points, m.failures, m.rejected, m.writes, m.queries, m.lag, m.waiting} {
-		errs = append(errs, r.Register(c))
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
 	}
-	return m, errors.Join(errs...)
+	return m, nil
 }

@@ -148,7 +148,7 @@ func TestStatistics(t *testing.T) {
 func TestNothingIsCutSilently(t *testing.T) {
 	h := open(t)
 	const rows, devices = 25_000, 12_000
-	var bodies [][]byte
+	bodies := make([][]byte, 0, rows+devices)
 	for i := range rows {
 		bodies = append(bodies, lineOf(reading(washer, t0.Add(time.Duration(i)*time.Second), int64(i), number("v", 1))))
 	}

@@ -62,26 +62,32 @@ type batch struct {
 
 // run is the loop all streams share: fetch, write, commit. Nothing is committed before everything fetched with it is done.
 func (h *History) run(ctx context.Context, stream wire.Stream, src wire.Source, encode encoder) error {
-	w := &writer{h: h, stream: string(stream)}
-	for {
-		recs, err := src.Fetch(ctx, h.cfg.Fetch)
-		if ctx.Err() != nil {
-			return nil
+	w := &writer{h: h, stream: string(stream), outage: h.outageOf(string(stream))}
+	for ctx.Err() == nil {
+		if err := h.round(ctx, w, src, encode); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("history: %s: %w", stream, err)
 		}
-		if err != nil {
-			return fmt.Errorf("history: fetch from %s: %w", stream, err)
-		}
-		if len(recs) == 0 {
-			continue
-		}
-		last := recs[len(recs)-1]
-		w.newest = last.Received
-		if err := h.handle(ctx, w, recs, encode); err != nil {
-			return nil // only the end of ctx stops it; what is not committed comes again
-		}
-		h.commit(ctx, stream, src, last.Seq)
-		w.sawLag(time.Now())
 	}
+	return nil // what is not committed comes again
+}
+
+// round brings what one Fetch gives to its end.
+func (h *History) round(ctx context.Context, w *writer, src wire.Source, encode encoder) error {
+	recs, err := src.Fetch(ctx, h.cfg.Fetch)
+	if err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	if len(recs) == 0 {
+		return nil
+	}
+	last := recs[len(recs)-1]
+	w.newest = last.Received
+	if err := h.handle(ctx, w, recs, encode); err != nil {
+		return err
+	}
+	h.commit(ctx, w.stream, src, last.Seq)
+	w.sawLag(time.Now())
+	return nil
 }
 
 // handle brings recs to their end: written or rejected. Its error is ctx's.
@@ -107,7 +113,7 @@ func (h *History) handle(ctx context.Context, w *writer, recs []wire.Record, enc
 }
 
 // commit tells the journal. When that fails the records come again, which is harmless, or the next commit covers them.
-func (h *History) commit(ctx context.Context, stream wire.Stream, src wire.Source, seq uint64) {
+func (h *History) commit(ctx context.Context, stream string, src wire.Source, seq uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := src.Commit(ctx, seq); err != nil {

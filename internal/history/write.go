@@ -105,6 +105,7 @@ func (v verdict) reason() string {
 type writer struct {
 	h      *History
 	stream string
+	outage *outage
 	newest time.Time // receipt of the newest record under way
 }
 
@@ -212,7 +213,7 @@ func (w *writer) pause(ctx context.Context, attempt int, v verdict) error {
 		return err
 	}
 	now := time.Now()
-	if w.h.outage.begin(now, v.err) {
+	if w.outage.begin(now, v.err) {
 		w.h.deps.Log.Warn("writes to InfluxDB fail; the journal keeps what comes in, trying again",
 			"url", w.h.cfg.URL, "stream", w.stream, "class", string(v.class), "err", v.err)
 	}
@@ -222,7 +223,7 @@ func (w *writer) pause(ctx context.Context, attempt int, v verdict) error {
 
 // answered ends what pause began.
 func (w *writer) answered() {
-	if since := w.h.outage.end(); !since.IsZero() {
+	if since := w.outage.end(); !since.IsZero() {
 		w.h.deps.Log.Info("InfluxDB takes writes again", "url", w.h.cfg.URL, "away", time.Since(since).Round(time.Millisecond))
 	}
 }

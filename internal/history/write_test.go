@@ -24,7 +24,7 @@ import (
 
 func TestAResendCountsOnce(t *testing.T) {
 	h := open(t)
-	var bodies [][]byte
+	bodies := make([][]byte, 0, 100)
 	for i := range 100 {
 		bodies = append(bodies, lineOf(reading(washer, t0.Add(time.Duration(i)*time.Second), int64(i), number("drain_s", float64(i)))))
 	}
@@ -110,7 +110,7 @@ func TestLinesBeyondRetentionAreRejected(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	var old []string
+	old := make([]string, 0, 200)
 	var body []byte
 	for i := range 200 {
 		body = append(body, lineOf(reading(washer, now.Add(-time.Duration(i)*time.Second), int64(i), number("drain_s", 1)))...)
@@ -306,7 +306,7 @@ func TestClassify(t *testing.T) {
 }
 
 func TestJoinKeepsTheLimits(t *testing.T) {
-	var bodies [][]byte
+	bodies := make([][]byte, 0, 52)
 	for i := range 50 {
 		bodies = append(bodies, []byte(strings.Repeat(fmt.Sprintf("line %d\n", i), 1+i%7)))
 	}
@@ -343,7 +343,7 @@ func TestFindingsAndChanges(t *testing.T) {
 		Kind: fleet.KindMaintenance, Severity: fleet.Due, At: t0, Received: t0}
 	second := f
 	second.Revision, second.Phase, second.Live = 1, fleet.Updated, true // same moment, same series
-	var recs []wire.Record
+	recs := make([]wire.Record, 0, 4)
 	for _, x := range []fleet.Finding{f, second, f} {
 		r, err := wire.EncodeFinding(0, x)
 		if err != nil {

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -82,6 +83,28 @@ func TestKeepsDataAndTokenOverRestarts(t *testing.T) {
 	_, body := ask(t, "GET", s.URL()+"/query?db=d&epoch=ns&q="+url.QueryEscape(`SELECT * FROM m`), s.Token(), "")
 	if !strings.Contains(body, `[1700000000000000001,7,"A",1.5]`) {
 		t.Errorf("after the restart: %s", body)
+	}
+}
+
+// TestAnAnsweredWriteIsInTheFiles takes a copy of the files of a running server, which is what a killed process leaves.
+func TestAnAnsweredWriteIsInTheFiles(t *testing.T) {
+	c := testConfig(t)
+	s := start(t, c)
+	ask(t, "POST", s.URL()+"/query?q="+url.QueryEscape(`CREATE DATABASE d`), s.Token(), "")
+	for i := range 3 {
+		line := fmt.Sprintf("m,serial=S%d v=%d 170000000000000000%d\n", i, i, i)
+		if code, body := ask(t, "POST", s.URL()+"/api/v2/write?bucket=d", s.Token(), line); code != 204 {
+			t.Fatal(code, body)
+		}
+	}
+	left := testConfig(t)
+	if err := os.CopyFS(left.Dir, os.DirFS(c.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	after := start(t, left)
+	_, body := ask(t, "GET", after.URL()+"/query?db=d&epoch=ns&q="+url.QueryEscape(`SELECT v FROM m WHERE serial =~ /S/`), after.Token(), "")
+	if !strings.Contains(body, `[[1700000000000000000,0],[1700000000000000001,1],[1700000000000000002,2]]`) {
+		t.Errorf("after the kill: %s", body)
 	}
 }
 
