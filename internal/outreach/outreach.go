@@ -92,19 +92,20 @@ type Registry interface {
 	Person(tenant, id string) (*fleet.Person, bool)
 }
 
-// Endpoints takes an endpoint out of use after its receiver said that it is gone for good.
-type Endpoints interface {
-	DisableEndpoint(ctx context.Context, tenant, personID string, e fleet.Endpoint, reason string) error
+// People saves a person with exactly the endpoints given: how an endpoint is taken out of use after its receiver said that it
+// is gone for good.
+type People interface {
+	SavePeople(ctx context.Context, people []fleet.Person) error
 }
 
-// Deps are what outreach works with; all but Endpoints are needed.
+// Deps are what outreach works with; all but People are needed.
 type Deps struct {
 	Outbox     Outbox
 	Cases      Cases
 	Registry   Registry
 	Words      *words.Renderer
 	Channels   []Channel
-	Endpoints  Endpoints // nil: an endpoint that is gone stays on the person's list and each message to it dies
+	People     People // nil: an endpoint that is gone stays on the person's list and each message to it dies
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 }

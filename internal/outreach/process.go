@@ -11,8 +11,12 @@ import (
 	"aftercare/internal/words"
 )
 
-// recordTime is how long writing down a result may take after the loop was told to stop.
-const recordTime = 3 * time.Second
+// After the loop was told to stop, a send under way may take sendGrace and writing down a result recordTime: together they
+// stay below the 5 s in which the process ends.
+const (
+	sendGrace  = 2 * time.Second
+	recordTime = 2 * time.Second
+)
 
 // process handles one leased row: load, decide, send, record. An error means that the row was left as it is; its lease ends
 // and it comes back.
@@ -104,7 +108,7 @@ func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
 func (o *Outreach) send(ctx context.Context, p *plan) error {
 	m := o.compose(p)
 	start := time.Now()
-	sctx, cancel := linger(ctx, o.config.SendTimeout, recordTime)
+	sctx, cancel := linger(ctx, o.config.SendTimeout, sendGrace)
 	err := o.channels[p.row.Channel].Send(sctx, m, p.endpoint)
 	cancel()
 	p.now = p.now.Add(time.Since(start)) // a receiver's wish counts from its answer
@@ -121,8 +125,7 @@ func (o *Outreach) send(ctx context.Context, p *plan) error {
 	wait, more := nextTry(p.row.ID, p.row.Attempts, age, after)
 	switch {
 	case kind == gone:
-		o.disable(rctx, p, err)
-		return o.end(ctx, p, "dead", err.Error(), nil)
+		return o.end(ctx, p, "dead", o.disable(rctx, p, err), nil)
 	case kind == never:
 		return o.end(ctx, p, "dead", err.Error(), nil)
 	case !more:
@@ -133,14 +136,25 @@ func (o *Outreach) send(ctx context.Context, p *plan) error {
 	return o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now.Add(wait), err.Error())
 }
 
-// disable takes the endpoint off the person's list; failing at that loses nothing but a try.
-func (o *Outreach) disable(ctx context.Context, p *plan, cause error) {
-	if o.deps.Endpoints == nil {
-		return
+// disable takes the endpoint off the person's list and returns the reason that people read. Failing at it loses nothing but a
+// try: the next message gets the same answer.
+func (o *Outreach) disable(ctx context.Context, p *plan, cause error) string {
+	person, ok := o.deps.Registry.Person(p.row.Tenant, p.person.ID)
+	if o.deps.People == nil || !ok {
+		return cause.Error()
 	}
-	if err := o.deps.Endpoints.DisableEndpoint(ctx, p.row.Tenant, p.person.ID, p.endpoint, cause.Error()); err != nil {
+	changed := *person // shared: the registry's own is never changed
+	changed.Endpoints = nil
+	for _, e := range person.Endpoints {
+		if e.Channel != p.endpoint.Channel || e.Address != p.endpoint.Address {
+			changed.Endpoints = append(changed.Endpoints, e)
+		}
+	}
+	if err := o.deps.People.SavePeople(ctx, []fleet.Person{changed}); err != nil {
 		o.deps.Log.Error("endpoint not disabled", "person", p.person.ID, "channel", p.endpoint.Channel, "error", err)
+		return cause.Error()
 	}
+	return cause.Error() + "; the address was taken off the person's list"
 }
 
 // end records what became of the row, with the record for the changes stream and whatever else follows, in one transaction.
@@ -150,6 +164,7 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 	if err != nil {
 		return err
 	}
+	begun := time.Now()
 	rctx, cancel := linger(ctx, recordTime, recordTime)
 	defer cancel()
 	if err := o.deps.Outbox.Deliver(rctx, p.row.ID, m, p.delivery(state, reason), append(follow, record)); err != nil {
@@ -157,7 +172,8 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 	}
 	o.metrics.messages.WithLabelValues(p.channel(), state).Inc()
 	if state == "sent" && !p.row.Cause.IsZero() && !p.target.Held {
-		o.metrics.latency.WithLabelValues(p.channel()).Observe(time.Since(p.row.Cause).Seconds())
+		done := p.now.Add(time.Since(begun)) // not the clock itself: in a replay now is simulated
+		o.metrics.latency.WithLabelValues(p.channel()).Observe(done.Sub(p.row.Cause).Seconds())
 	}
 	if state == "dead" {
 		o.deps.Log.Warn("message given up", "row", p.row.ID, "channel", p.channel(), "reason", reason)
