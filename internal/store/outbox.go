@@ -21,11 +21,11 @@ func (s *Store) LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time
 	due := "kind = ? AND state IN ('pending', 'leased') AND due_at <= ? AND lease_until <= ?"
 	args := []any{string(kind), toMS(now), toMS(now)}
 	// Most polls find nothing: ask a reader before taking the writer's turn.
-	any, err := s.r.NewSelect().Model((*outboxRow)(nil)).Where(due, args...).Exists(ctx)
+	found, err := s.r.NewSelect().Model((*outboxRow)(nil)).Where(due, args...).Exists(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("lease outbox rows of kind %q: %w", kind, err)
 	}
-	if !any {
+	if !found {
 		return nil, nil
 	}
 	var rows []outboxRow

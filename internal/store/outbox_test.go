@@ -19,7 +19,7 @@ func lease(t *testing.T, s *Store, now time.Time) []string {
 	t.Helper()
 	rows, err := s.LeaseOutbox(t.Context(), fleet.OutboxMessage, now, time.Minute, 10)
 	must(t, err)
-	var ids []string
+	ids := make([]string, 0, len(rows))
 	for _, r := range rows {
 		ids = append(ids, fmt.Sprintf("%s/%d", r.ID, r.Attempts))
 	}
@@ -32,15 +32,15 @@ func TestLeaseIsExclusiveUntilItEnds(t *testing.T) {
 	rec.Kind, rec.Body = fleet.OutboxRecord, []byte(`{"a":1}`)
 	must(t, s.AddOutbox(t.Context(), []fleet.OutboxRow{message("b", t0), message("a", t0), message("later", t0.Add(time.Hour)), rec}))
 	must(t, s.AddOutbox(t.Context(), []fleet.OutboxRow{message("b", t0)})) // again: nothing
-	same(t, lease(t, s, t0.Add(-time.Second)), []string(nil))
+	same(t, lease(t, s, t0.Add(-time.Second)), []string{})
 	same(t, lease(t, s, t0), []string{"b/1", "a/1"})
-	same(t, lease(t, s, t0.Add(59*time.Second)), []string(nil))
+	same(t, lease(t, s, t0.Add(59*time.Second)), []string{})
 	same(t, lease(t, s, t0.Add(time.Minute)), []string{"b/2", "a/2"})
 
 	must(t, s.FinishOutbox(t.Context(), "b", ""))
 	must(t, s.RetryOutbox(t.Context(), "a", t0.Add(2*time.Minute), "503"))
 	must(t, s.RetryOutbox(t.Context(), "b", t0, "too late: it is done")) // stays done
-	same(t, lease(t, s, t0.Add(2*time.Minute-1*time.Millisecond)), []string(nil))
+	same(t, lease(t, s, t0.Add(2*time.Minute-1*time.Millisecond)), []string{})
 	same(t, lease(t, s, t0.Add(2*time.Minute)), []string{"a/3"})
 	must(t, s.DeadOutbox(t.Context(), "a", "no such topic"))
 	same(t, lease(t, s, t0.Add(time.Hour)), []string{"later/1"})
@@ -60,7 +60,7 @@ func TestLeaseIsExclusiveUntilItEnds(t *testing.T) {
 
 func TestManyWorkersLeaseEachRowOnce(t *testing.T) {
 	s := open(t)
-	var rows []fleet.OutboxRow
+	rows := make([]fleet.OutboxRow, 0, 200)
 	for i := range 200 {
 		rows = append(rows, message(fmt.Sprint("m", i), t0))
 	}
@@ -157,11 +157,11 @@ func TestInbox(t *testing.T) {
 	wantCode(t, s.MarkRead(t.Context(), "demo", "pb", "a", t0), fleet.CodeNotFound)
 	all, err := s.RecentMessages(t.Context(), "demo", 10)
 	must(t, err)
-	var got []string
+	got := make([]string, 0, len(all))
 	for _, m := range all {
-		got = append(got, m.ID+" "+m.Title+" "+m.ReadAt.Format("15:04"))
+		got = append(got, m.ID+"="+m.Title+" "+m.ReadAt.Format("15:04"))
 	}
-	if d := cmp.Diff([]string{"b b 00:00", "a a 10:01"}, got); d != "" {
+	if d := cmp.Diff([]string{"b=b 00:00", "a=a 10:01"}, got); d != "" {
 		t.Error(d)
 	}
 }

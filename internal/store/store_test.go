@@ -109,7 +109,7 @@ func TestOpenByTwoAtOnce(t *testing.T) {
 
 func TestConfigNamesEveryMistake(t *testing.T) {
 	err := Config{Driver: "oracle", Path: "", Readers: 0, BusyTimeout: 0}.Validate()
-	if err == nil || len(err.(interface{ Unwrap() []error }).Unwrap()) != 4 { //nolint:errorlint // counting
+	if err == nil || len(err.(interface{ Unwrap() []error }).Unwrap()) != 4 {
 		t.Fatal(err)
 	}
 	must(t, DefaultConfig().Validate())

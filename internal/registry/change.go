@@ -1,0 +1,228 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"aftercare/internal/fleet"
+)
+
+// Register adds one device and returns its secret, which is not kept and cannot be shown again. The secret is empty for a
+// device with a parent: the parent speaks for it. A device that exists is CodeConflict, unless it was revoked: then it is
+// taken back, with a new secret.
+func (r *Registry) Register(ctx context.Context, d fleet.Device) (secret string, err error) {
+	if err := r.Refresh(ctx); err != nil {
+		return "", err
+	}
+	if old, ok := r.Device(d.Key); ok && !old.Revoked {
+		return "", fleet.Errorf(fleet.CodeConflict, "device %q is registered already: give it a new secret instead", d.Key)
+	}
+	if err := r.complete(&d, nil); err != nil {
+		return "", err
+	}
+	d.Revoked = false
+	var creds []fleet.Credential
+	if d.Parent == "" {
+		var c fleet.Credential
+		secret, c = r.newCredential(d.Key)
+		creds = append(creds, c)
+	}
+	if err := r.save(ctx, []fleet.Device{d}, creds, nil); err != nil {
+		return "", err
+	}
+	return secret, nil
+}
+
+// Import adds or updates many devices in one transaction: all or none. It returns the secrets of those that got one:
+// new devices without a parent. A device that has a valid credential keeps it; use Rotate for another. A revoked
+// device is updated and stays revoked.
+func (r *Registry) Import(ctx context.Context, devices []fleet.Device) (map[fleet.DeviceKey]string, error) {
+	if err := r.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	batch := make(map[fleet.DeviceKey]bool, len(devices))
+	var errs []error
+	for _, d := range devices {
+		if batch[d.Key] {
+			errs = append(errs, fleet.Errorf(fleet.CodeInvalid, "device %q is in the list twice", d.Key))
+		}
+		batch[d.Key] = true
+	}
+	all := append([]fleet.Device(nil), devices...)
+	secrets := map[fleet.DeviceKey]string{}
+	var creds []fleet.Credential
+	for i := range all {
+		d := &all[i]
+		if err := r.complete(d, batch); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		e, known := r.devices.get(d.Key)
+		d.Revoked = known && e.device.Revoked
+		if d.Parent == "" && !d.Revoked && (!known || len(valid(e)) == 0) {
+			secret, c := r.newCredential(d.Key)
+			secrets[d.Key] = secret
+			creds = append(creds, c)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if err := r.save(ctx, all, creds, nil); err != nil {
+		return nil, err
+	}
+	return secrets, nil
+}
+
+// complete checks a device and copies the category from its model. The parent may be in the same batch.
+func (r *Registry) complete(d *fleet.Device, batch map[fleet.DeviceKey]bool) error {
+	if !fleet.ValidName(d.Key.Tenant) || !fleet.ValidName(d.Key.Serial) {
+		return fleet.Errorf(fleet.CodeInvalid,
+			"device %q: tenant and serial want 1 to 64 letters, digits, '.', '_', '-', beginning with a letter or digit", d.Key)
+	}
+	m, ok := r.models[d.Model]
+	if !ok {
+		return fleet.Errorf(fleet.CodeInvalid, "device %q: there is no profile of model %q", d.Key, d.Model)
+	}
+	d.Category = m.Category
+	if d.Parent != "" {
+		parent := fleet.DeviceKey{Tenant: d.Key.Tenant, Serial: d.Parent}
+		if _, known := r.Device(parent); (!known && !batch[parent]) || parent == d.Key {
+			return fleet.Errorf(fleet.CodeInvalid, "device %q: its parent %q is not another registered device", d.Key, d.Parent)
+		}
+	}
+	if d.OwnerID != "" {
+		if _, known := r.Person(d.Key.Tenant, d.OwnerID); !known {
+			return fleet.Errorf(fleet.CodeInvalid, "device %q: its owner %q is not registered", d.Key, d.OwnerID)
+		}
+	}
+	return nil
+}
+
+// SavePeople adds or updates people, each with exactly the endpoints given, in one transaction.
+func (r *Registry) SavePeople(ctx context.Context, people []fleet.Person) error {
+	var errs []error
+	for _, p := range people {
+		if err := checkPerson(p); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return r.save(ctx, nil, nil, people)
+}
+
+func checkPerson(p fleet.Person) error {
+	bad := func(format string, args ...any) error {
+		return fleet.Errorf(fleet.CodeInvalid, "person %q: %w", p.Tenant+"/"+p.ID, fmt.Errorf(format, args...))
+	}
+	if !fleet.ValidName(p.Tenant) || !fleet.ValidName(p.ID) {
+		return bad("tenant and id want 1 to 64 letters, digits, '.', '_', '-', beginning with a letter or digit")
+	}
+	if len(p.Locale) < 2 {
+		return bad("locale %q: want a language such as \"de-DE\"", p.Locale)
+	}
+	if _, err := time.LoadLocation(p.Zone); err != nil || p.Zone == "" {
+		return bad("zone %q: want a time zone such as \"Europe/Berlin\"", p.Zone)
+	}
+	for _, e := range p.Endpoints {
+		if e.Channel == "" || e.Address == "" {
+			return bad("endpoint %q %q: want a channel and an address", e.Channel, e.Address)
+		}
+	}
+	return nil
+}
+
+// Rotate gives a device a new secret beside the newest one it had, so that it can change over; older ones end now. FinishRotation
+// ends the one before. An unknown device is CodeNotFound, a revoked one or one with a parent CodeInvalid.
+func (r *Registry) Rotate(ctx context.Context, key fleet.DeviceKey) (secret string, err error) {
+	e, err := r.current(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if e.device.Revoked || e.device.Parent != "" {
+		return "", fleet.Errorf(fleet.CodeInvalid, "device %q is revoked or has a parent that speaks for it: it has no secret", key)
+	}
+	if before := valid(e); len(before) > 1 {
+		if err := r.store.RevokeCredentials(ctx, key, newest(before), r.now()); err != nil {
+			return "", err
+		}
+	}
+	secret, c := r.newCredential(key)
+	if err := r.save(ctx, nil, []fleet.Credential{c}, nil); err != nil {
+		return "", err
+	}
+	return secret, nil
+}
+
+// FinishRotation leaves a device only its newest secret.
+func (r *Registry) FinishRotation(ctx context.Context, key fleet.DeviceKey) error {
+	e, err := r.current(ctx, key)
+	if err != nil {
+		return err
+	}
+	keep := newest(valid(e))
+	if keep == "" {
+		return nil
+	}
+	return r.revoke(ctx, key, keep)
+}
+
+// Revoke ends every credential of a device and the device's right to report, through a parent too. Its sessions are ended
+// through OnRevoke.
+func (r *Registry) Revoke(ctx context.Context, key fleet.DeviceKey) error {
+	return r.revoke(ctx, key, "")
+}
+
+func (r *Registry) revoke(ctx context.Context, key fleet.DeviceKey, keep string) error {
+	if err := r.store.RevokeCredentials(ctx, key, keep, r.now()); err != nil {
+		return err
+	}
+	return r.Refresh(ctx)
+}
+
+func (r *Registry) current(ctx context.Context, key fleet.DeviceKey) (*entry, error) {
+	if err := r.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	e, ok := r.devices.get(key)
+	if !ok {
+		return nil, fleet.Errorf(fleet.CodeNotFound, "device %q is not registered", key)
+	}
+	return e, nil
+}
+
+// save writes and takes in what it wrote. When only the latter fails it is logged, not returned: it is stored, the secrets
+// just made would be lost, and Run tries again.
+func (r *Registry) save(ctx context.Context, devices []fleet.Device, creds []fleet.Credential, people []fleet.Person) error {
+	if err := r.store.SaveRegistry(ctx, devices, creds, people); err != nil {
+		return err
+	}
+	if err := r.Refresh(ctx); err != nil {
+		r.log.Warn("registry has stored a change and does not see it yet", "err", err)
+	}
+	return nil
+}
+
+func valid(e *entry) []fleet.Credential {
+	var out []fleet.Credential
+	for _, c := range e.credentials {
+		if c.RevokedAt.IsZero() {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func newest(cs []fleet.Credential) string {
+	var best fleet.Credential
+	for _, c := range cs {
+		if best.ID == "" || c.CreatedAt.After(best.CreatedAt) {
+			best = c
+		}
+	}
+	return best.ID
+}

@@ -1,0 +1,22 @@
+package registry
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	logins  *prometheus.CounterVec
+	reloads *prometheus.CounterVec
+	devices prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_registry_logins_total",
+			Help: "Devices that tried to log in, by result."}, []string{"result"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_registry_reloads_total",
+			Help: "Times the registry took in changes, by result; a look that found nothing new is not counted."}, []string{"result"}),
+		devices: prometheus.NewGauge(prometheus.GaugeOpts{Name: "aftercare_registry_devices",
+			Help: "Registered devices, revoked ones included."}),
+	}
+	reg.MustRegister(m.logins, m.reloads, m.devices)
+	return m
+}
