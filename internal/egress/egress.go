@@ -213,3 +213,6 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 	}
 	return nd.DialContext(ctx, network, address)
 }
+
+// Permanent tells callers that do not import this package that trying again is of no use.
+func (r *Refused) Permanent() bool { return true }

@@ -78,7 +78,7 @@ func nameserver(t *testing.T, addrs ...[4]byte) *net.Resolver {
 				continue
 			}
 			q := m.Questions[0]
-			m.Header.Response = true
+			m.Response = true
 			m.Additionals = nil
 			if q.Type == dnsmessage.TypeA {
 				a := addrs[asked%len(addrs)]
@@ -110,7 +110,10 @@ func TestNameThatResolvesToOurselvesIsRefusedWhenConnecting(t *testing.T) {
 	client := newClient(c, nameserver(t, [4]byte{203, 0, 113, 7}, [4]byte{127, 0, 0, 1}, [4]byte{169, 254, 169, 254}))
 	defer client.CloseIdleConnections()
 	for i, want := range []string{"documentation", "loopback", "link-local"} {
-		_, err := client.Post(fmt.Sprintf("https://rebind.example:%d/", port), "text/plain", strings.NewReader("x"))
+		resp, err := client.Post(fmt.Sprintf("https://rebind.example:%d/", port), "text/plain", strings.NewReader("x"))
+		if err == nil {
+			_ = resp.Body.Close()
+		}
 		var r *Refused
 		if !errors.As(err, &r) || !strings.Contains(r.Reason, want) {
 			t.Errorf("call %d: %v, want refused as %s", i, err, want)
@@ -136,7 +139,10 @@ func TestAllowedNameMayBeOnLoopbackButNeverLinkLocal(t *testing.T) {
 	_ = resp.Body.Close()
 	client.CloseIdleConnections()
 	var r *Refused
-	if _, err := client.Get(u); !errors.As(err, &r) {
+	if resp, err = client.Get(u); err == nil {
+		_ = resp.Body.Close()
+	}
+	if !errors.As(err, &r) {
 		t.Errorf("link-local: %v, want refused", err)
 	}
 }
@@ -197,7 +203,10 @@ func TestSilentReceiverTimesOut(t *testing.T) {
 		}
 	})
 	defer close(stop)
-	_, err := client.Get(u)
+	resp, err := client.Get(u)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
 	var ne net.Error
 	if !errors.As(err, &ne) || !ne.Timeout() {
 		t.Errorf("%v, want a timeout", err)

@@ -89,7 +89,7 @@ func TestFanOutIsOneRowForEachEndpointAndAlwaysTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out []string
+		out := make([]string, 0, len(rows))
 		for _, r := range rows {
 			out = append(out, r.ID)
 			if strings.Contains(string(r.Body), "secret") || r.PersonID != "anna" || r.Channel == "" {

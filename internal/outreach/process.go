@@ -11,10 +11,10 @@ import (
 	"aftercare/internal/words"
 )
 
-// After the loop was told to stop, a send under way may take sendGrace and writing down a result recordTime: together they
-// stay below the 5 s in which the process ends.
+// After the loop was told to stop, a send under way may take grace, and writing down a result may take recordTime: together
+// they stay below the 5 s in which the process ends.
 const (
-	sendGrace  = 2 * time.Second
+	grace      = 2 * time.Second
 	recordTime = 2 * time.Second
 )
 
@@ -108,14 +108,14 @@ func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
 func (o *Outreach) send(ctx context.Context, p *plan) error {
 	m := o.compose(p)
 	start := time.Now()
-	sctx, cancel := linger(ctx, o.config.SendTimeout, sendGrace)
+	sctx, cancel := linger(ctx, o.config.SendTimeout)
 	err := o.channels[p.row.Channel].Send(sctx, m, p.endpoint)
 	cancel()
 	p.now = p.now.Add(time.Since(start)) // a receiver's wish counts from its answer
 	if err == nil {
 		return o.end(ctx, p, "sent", "", nil)
 	}
-	rctx, cancel := linger(ctx, recordTime, recordTime)
+	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now, "interrupted: the server stopped")
@@ -165,7 +165,7 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 		return err
 	}
 	begun := time.Now()
-	rctx, cancel := linger(ctx, recordTime, recordTime)
+	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
 	if err := o.deps.Outbox.Deliver(rctx, p.row.ID, m, p.delivery(state, reason), append(follow, record)); err != nil {
 		return fmt.Errorf("record message %q as %s: %w", p.row.ID, state, err)
@@ -182,7 +182,7 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 }
 
 // linger returns a context that ends after limit, and grace after ctx: what has begun may end in peace, but not for long.
-func linger(ctx context.Context, limit, grace time.Duration) (context.Context, context.CancelFunc) {
+func linger(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	var timer *time.Timer
 	started := make(chan struct{})

@@ -97,7 +97,7 @@ func (o *Outreach) work(ctx context.Context, q <-chan job) {
 
 // giveBack makes a row that nobody worked on due at once, so that the next start need not wait for its lease to end.
 func (o *Outreach) giveBack(ctx context.Context, j job, now time.Time) {
-	rctx, cancel := linger(ctx, recordTime, recordTime)
+	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
 	if err := o.deps.Outbox.RetryOutbox(rctx, j.row.ID, now, j.row.LastErr); err != nil {
 		o.deps.Log.Warn("message row not given back", "row", j.row.ID, "error", err)

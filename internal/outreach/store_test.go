@@ -3,6 +3,7 @@ package outreach_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -109,7 +110,7 @@ func (b *bench) fates(t *testing.T) []string {
 	t.Helper()
 	ds, err := b.store.CaseDeliveries(t.Context(), "demo", "case-1")
 	must(t, err)
-	var out []string
+	out := make([]string, 0, len(ds))
 	for _, d := range ds {
 		s := d.Channel + " " + d.State
 		if d.Reason != "" {
@@ -145,7 +146,7 @@ func TestOpenedAndClearedReachInboxAndEveryEndpoint(t *testing.T) {
 	must(t, b.o.Pass(t.Context(), noon.Add(time.Hour)))
 	must(t, b.o.Pass(t.Context(), noon.Add(time.Hour)))
 	same(t, b.fates(t), []string{"inbox sent", "inbox sent", "ntfy sent", "ntfy sent", "webhook sent", "webhook sent"})
-	var titles []string
+	titles := make([]string, 0, 2)
 	for _, m := range b.inbox(t) {
 		titles = append(titles, m.Title)
 	}
@@ -353,7 +354,7 @@ func TestHangingEndpointDelaysNobodyElse(t *testing.T) {
 	stuck, phone := receive(t, hang), receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"webhook": stuck, "ntfy": phone})
 	c := outreach.DefaultConfig()
-	c.Workers, c.Poll = 2, 10*time.Millisecond
+	c.Workers, c.Poll = 2, time.Hour // Wake alone drives it
 	c.QuietFrom, c.QuietUntil = 0, 0
 	b.deps.Registerer = prometheus.NewRegistry()
 	o := outreach.New(c, b.deps)
@@ -389,6 +390,70 @@ func TestHangingEndpointDelaysNobodyElse(t *testing.T) {
 	for _, r := range rows {
 		same(t, r.Channel, "webhook")
 	}
+}
+
+// TestSecretsStayInTheRegistry looks for the signing secret and the addresses' paths wherever else they could end up.
+func TestSecretsStayInTheRegistry(t *testing.T) {
+	hook, phone := receive(t, status(500), status(400)), receive(t, status(301))
+	b := newBench(t, map[string]*receiver{"webhook": hook, "ntfy": phone})
+	var log strings.Builder
+	b.deps.Log, b.deps.Registerer = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), prometheus.NewRegistry()
+	o := outreach.New(outreach.DefaultConfig(), b.deps)
+	b.change(t, fleet.CaseOpen, "opened", noon)
+	must(t, o.Pass(t.Context(), noon))
+	rows, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxMessage, noon.Add(time.Minute), time.Second, 10)
+	must(t, err)
+	must(t, o.Pass(t.Context(), noon.Add(time.Hour)))
+	records, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxRecord, noon.Add(time.Hour), time.Second, 10)
+	must(t, err)
+	dead, err := b.store.DeadLetters(t.Context(), "demo", 10)
+	must(t, err)
+	same(t, []int{len(rows), len(records), len(dead)}, []int{1, 3, 2})
+	all := log.String() + strings.Join(b.fates(t), "\n")
+	for _, r := range slices.Concat(rows, records, dead) {
+		all += r.LastErr
+		if r.Kind == fleet.OutboxRecord {
+			all += string(r.Body)
+		} else if strings.Contains(string(r.Body), secret) {
+			t.Errorf("row %s holds the signing secret", r.ID)
+		}
+	}
+	for _, canary := range []string{secret, "/x"} {
+		if strings.Contains(all, canary) {
+			t.Errorf("%q got out: %s", canary, all)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	b := newBench(t, map[string]*receiver{"webhook": receive(t, status(500), status(200))})
+	reg := prometheus.NewRegistry()
+	b.deps.Registerer = reg
+	o := outreach.New(outreach.DefaultConfig(), b.deps)
+	b.change(t, fleet.CaseOpen, "opened", noon)
+	must(t, o.Pass(t.Context(), noon))
+	must(t, o.Pass(t.Context(), noon.Add(time.Minute)))
+	families, err := reg.Gather()
+	must(t, err)
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue()
+			if h := m.GetHistogram(); h != nil {
+				got[name] = float64(h.GetSampleCount())
+				if m.GetLabel()[0].GetValue() == "inbox" && (h.GetSampleSum() < 1 || h.GetSampleSum() > 3) {
+					t.Errorf("the inbox message took %v s, want a little more than 1", h.GetSampleSum())
+				}
+			}
+		}
+	}
+	same(t, got, map[string]float64{"aftercare_messages_total inbox sent": 1, "aftercare_messages_total webhook retried": 1,
+		"aftercare_messages_total webhook sent": 1, "aftercare_telemetry_to_message_seconds inbox": 1, "aftercare_telemetry_to_message_seconds webhook": 1,
+		"aftercare_outreach_errors_total": 0})
 }
 
 // stream is a changes stream that fails when told to.

@@ -11,8 +11,8 @@ import (
 // Clean makes text that came from outside (names people typed, strings devices sent) fit to stand in a sentence: one line,
 // composed, without control characters, direction overrides and other invisible characters, private-use characters, tags
 // or the characters that make markup, without the "://" of addresses that phones turn into links, and with at most two
-// combining marks in a row. Longer than max characters (0: any length) it is cut behind a word, with an ellipsis.
-func Clean(s string, max int) string {
+// combining marks in a row. Longer than limit characters (0: any length) it is cut behind a word, with an ellipsis.
+func Clean(s string, limit int) string {
 	s = norm.NFC.String(strings.ToValidUTF8(s, ""))
 	s = stripTags(s)
 	var b strings.Builder
@@ -40,8 +40,8 @@ func Clean(s string, max int) string {
 		b.WriteRune(r)
 	}
 	out := strings.TrimSpace(strings.ReplaceAll(b.String(), "://", " "))
-	if max > 0 && utf8.RuneCountInString(out) > max {
-		out = shorten(out, max)
+	if limit > 0 && utf8.RuneCountInString(out) > limit {
+		out = shorten(out, limit)
 	}
 	return out
 }

@@ -53,12 +53,12 @@ var states = map[fleet.CaseState]two{
 
 // plainWhat completes "The washing machine ..." when a rule's own first line does not work.
 var plainWhat = map[fleet.Kind]two{
-	"":                    {"needs attention.", "braucht Aufmerksamkeit."},
-	fleet.KindFault:       {"has a fault.", "hat eine Störung."},
-	fleet.KindMaintenance: {"needs maintenance.", "braucht eine Wartung."},
-	fleet.KindSafety:      {"must be checked now.", "muss jetzt geprüft werden."},
-	fleet.KindUsage:       {"is used in a new way.", "wird anders genutzt als sonst."},
-	fleet.KindExperience:  {"has a tip for you.", "hat einen Tipp für Sie."},
+	"":                    {"needs attention", "braucht Aufmerksamkeit"},
+	fleet.KindFault:       {"has a fault", "hat eine Störung"},
+	fleet.KindMaintenance: {"needs maintenance", "braucht eine Wartung"},
+	fleet.KindSafety:      {"must be checked now", "muss jetzt geprüft werden"},
+	fleet.KindUsage:       {"is used in a new way", "wird anders genutzt als sonst"},
+	fleet.KindExperience:  {"has a tip for you", "hat einen Tipp für Sie"},
 }
 
 // Severity returns the shape and word of a severity.

@@ -122,6 +122,9 @@ func (l Locale) quantity(v float64, unit string, digits int, difference bool) st
 	case unit == "s" && a >= 600:
 		v, unit = v/60, "min"
 	}
+	if strings.HasPrefix(unit, "°") && math.Abs(v) < 1 && digits == 2 {
+		digits = 1 // nobody speaks of hundredths of a degree
+	}
 	n := l.Number(v, digits)
 	switch {
 	case n == "" || unit == "" || unit == "1" || unit == "count":
@@ -129,16 +132,17 @@ func (l Locale) quantity(v float64, unit string, digits int, difference bool) st
 	case unit == "%" && l.Lang == "en":
 		return n + "%"
 	}
-	if w, ok := germanUnits[unit]; ok && l.Lang == "de" {
-		unit = w
+	if w, ok := spokenUnits[unit]; ok {
+		unit = w.in(l.Lang)
 	}
 	return n + string(nbsp) + unit
 }
 
-// germanUnits are the units that are words.
-var germanUnits = map[string]string{
-	"rpm": "U/min", "cycles": "Zyklen", "pages": "Seiten", "sheets": "Blatt", "starts": "Starts", "days": "Tage", "hours": "Stunden", "weeks": "Wochen",
-	"washes": "Wäschen", "charges": "Ladungen", "times": "Mal", "errors": "Fehler", "d": "Tage", "gal": "gal",
+// spokenUnits are the units that are words, or that people say otherwise than engineers write.
+var spokenUnits = map[string]two{
+	"1/min": {"rpm", "U/min"}, "rpm": {"rpm", "U/min"}, "cycles": {"cycles", "Zyklen"}, "pages": {"pages", "Seiten"}, "sheets": {"sheets", "Blatt"},
+	"days": {"days", "Tage"}, "d": {"days", "Tage"}, "hours": {"hours", "Stunden"}, "weeks": {"weeks", "Wochen"}, "washes": {"washes", "Wäschen"},
+	"charges": {"charges", "Ladungen"}, "times": {"times", "Mal"}, "errors": {"errors", "Fehler"},
 }
 
 // YesNo writes a boolean.

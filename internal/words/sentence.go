@@ -46,9 +46,13 @@ func assemble(raw string) (text string, whole bool) {
 	for _, sentence := range sentences(raw) {
 		s, ok := mend(sentence)
 		whole = whole && ok
+		value := strings.HasPrefix(strings.TrimSpace(s), string(markOpen))
 		s = Clean(dropMarks(s), 0)
 		s = strings.NewReplacer(" .", ".", " ,", ",", "..", ".", "...", "…").Replace(s)
 		if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+			if r := []rune(s); value && len(r) > 1 && !unicode.IsUpper(r[1]) {
+				s = capital(s) // a cause from a dictionary may begin small; "iMower" stays
+			}
 			kept = append(kept, s)
 		}
 	}

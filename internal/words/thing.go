@@ -89,7 +89,7 @@ func withArticle(lang, label string) name {
 var germanEndings = []struct{ ending, article string }{
 	{"autobatterie", "die"}, {"batterie", "die"}, {"maschine", "die"}, {"waage", "die"}, {"säge", "die"}, {"kamera", "die"}, {"anlage", "die"},
 	{"heizung", "die"}, {"pumpe", "die"}, {"station", "die"}, {"truhe", "die"}, {"wallbox", "die"}, {"säule", "die"}, {"lampe", "die"}, {"uhr", "die"},
-	{"presse", "die"}, {"konsole", "die"}, {"steuerung", "die"}, {"leuchte", "die"}, {"schere", "die"}, {"haube", "die"},
+	{"presse", "die"}, {"konsole", "die"}, {"steuerung", "die"}, {"leuchte", "die"}, {"schere", "die"}, {"haube", "die"}, {"kombination", "die"},
 	{"schrank", "der"}, {"roboter", "der"}, {"mäher", "der"}, {"schrauber", "der"}, {"drucker", "der"}, {"fernseher", "der"}, {"laptop", "der"},
 	{"trockner", "der"}, {"spüler", "der"}, {"herd", "der"}, {"ofen", "der"}, {"sauger", "der"}, {"bohrer", "der"}, {"hammer", "der"}, {"schleifer", "der"},
 	{"scanner", "der"}, {"kopierer", "der"}, {"rechner", "der"}, {"computer", "der"}, {"akku", "der"}, {"automat", "der"}, {"router", "der"},

@@ -112,20 +112,20 @@ func (s *scope) part(out *Rendered, name, source, plain string) {
 	out.Body += t
 }
 
-// shorten cuts a line to max characters: behind a sentence or clause if that keeps at least half, else behind a word, with
+// shorten cuts a line to limit characters: behind a sentence or clause if that keeps at least half, else behind a word, with
 // an ellipsis that shows the cut.
-func shorten(line string, max int) string {
-	if utf8.RuneCountInString(line) <= max {
+func shorten(line string, limit int) string {
+	if utf8.RuneCountInString(line) <= limit {
 		return line
 	}
 	runes := []rune(line)
 	for _, stop := range []string{". ", "; ", ", "} {
-		if i := strings.LastIndex(string(runes[:max]), stop); i > 0 && utf8.RuneCountInString(line[:i]) >= max/2 {
+		if i := strings.LastIndex(string(runes[:limit]), stop); i > 0 && utf8.RuneCountInString(line[:i]) >= limit/2 {
 			return line[:i] + strings.TrimRight(stop[:1], ",;")
 		}
 	}
-	cut := runes[:max-1]
-	for i := len(cut) - 1; i > max/2; i-- {
+	cut := runes[:limit-1]
+	for i := len(cut) - 1; i > limit/2; i-- {
 		if cut[i] == ' ' {
 			cut = cut[:i]
 			break

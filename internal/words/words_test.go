@@ -179,7 +179,7 @@ func TestWhateverComesIn(t *testing.T) {
 			}); i >= 0 || !utf8.ValidString(s) {
 				t.Errorf("%s holds %q: %q", part, s[max(i, 0):], s)
 			}
-			if strings.Contains(s, "no value") || strings.Contains(s, "%!") {
+			if strings.Contains(s, "no value") {
 				t.Errorf("%s: %q", part, s)
 			}
 		}
