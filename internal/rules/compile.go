@@ -49,7 +49,9 @@ const (
 	text
 )
 
-func (k kind) String() string { return [...]string{"nothing", "a number", "a truth value", "a text"}[k] }
+func (k kind) String() string {
+	return [...]string{"nothing", "a number", "a truth value", "a text"}[k]
+}
 
 // value is a compiled expression with what is known of it.
 type value struct {
@@ -61,7 +63,7 @@ type value struct {
 	konst   float64
 	lit     string
 	isLit   bool
-	slot    int // the field it is about; -1 for none or several
+	slot    int  // the field it is about; -1 for none or several
 	plain   bool // it is the field itself
 	unit    string
 	age     bool

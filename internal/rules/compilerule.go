@@ -25,8 +25,8 @@ type result struct {
 // check compiles a rule for every model in scope, on trial, notes the mistakes and fills in d.Models. It returns the names of
 // the evidence, which are the same for all models.
 func (l *loader) check(r *reader, d *draft, sc scope) (names []string) {
-	var worst *result
-	lacking := 0
+	var nearest *result // of a model that lacks fields: the one with most fields among those that lack fewest
+	lacking, fields := 0, 0
 	noted := map[string]bool{}
 	note := func(m mistake) {
 		key := fmt.Sprint(m.at.path, m.err.line, m.err.message)
@@ -39,8 +39,9 @@ func (l *loader) check(r *reader, d *draft, sc scope) (names []string) {
 		res := newBuilder(l.cfg, l.models[id]).compile(d)
 		if len(res.missing) > 0 && !sc.explicit {
 			lacking++
-			if worst == nil || len(res.missing) < len(worst.missing) {
-				worst = &res
+			has := len(l.models[id].Fields)
+			if nearest == nil || len(res.missing) < len(nearest.missing) || len(res.missing) == len(nearest.missing) && has > fields {
+				nearest, fields = &res, has
 			}
 			continue
 		}
@@ -54,7 +55,7 @@ func (l *loader) check(r *reader, d *draft, sc scope) (names []string) {
 		d.Models = append(d.Models, id)
 	}
 	if lacking > 0 && lacking == len(sc.models) { // no model of the category has all the fields: misspelt, not absent
-		for _, m := range worst.mistakes {
+		for _, m := range nearest.mistakes {
 			note(m)
 		}
 	}

@@ -42,7 +42,7 @@ func (s *State) open(d *device, i int) {
 		at = len(d.active) - 1
 	}
 	e := &d.active[at]
-	e.open, e.live, e.openedAt, e.lastTrue = true, !d.upload, now, now
+	e.open, e.live, e.openedAt, e.lastTrue = true, !s.uploading(d), now, now
 	e.evidence = s.explain(rule)
 	s.emit(d, e, fleet.Opened, now, e.evidence)
 }
@@ -86,14 +86,15 @@ func (s *State) clear(d *device, rule *compiled, at int) {
 	d.drop(at)
 }
 
-// emit appends a finding about an episode, of event time now.
+// emit appends a finding about an episode, of event time now. A reading that was under way while a timer opened the episode
+// may be older than that: an episode never ends before it began.
 func (s *State) emit(d *device, e *episode, phase fleet.Phase, now int64, ev []fleet.Evidence) {
 	rule := d.p.rules[e.rule].Rule
 	s.out = append(s.out, fleet.Finding{
 		ID: d.findingID(rule.ID, e.openedAt), Revision: e.told, Phase: phase,
 		Device: d.key, Model: d.p.model, Category: d.p.category,
 		Rule: rule.ID, Version: rule.Version, Problem: rule.Problem, Kind: rule.Kind, Severity: rule.Severity,
-		OpenedAt: moment(e.openedAt), At: moment(now), Received: s.rec.Received.UTC(), Live: e.live, Evidence: ev,
+		OpenedAt: moment(e.openedAt), At: moment(max(now, e.openedAt)), Received: s.rec.Received.UTC(), Live: e.live, Evidence: ev,
 	})
 }
 

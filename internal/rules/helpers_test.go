@@ -38,7 +38,11 @@ const texts = `{en: {what: w, why: y, otherwise: o, do: d, clear: c}, de: {what:
 // packYAML makes a pack of one-line rules: "id | key: value | key: value".
 func packYAML(rules ...string) string {
 	var b strings.Builder
-	b.WriteString("pack: test\napplies: {category: washing-machine}\nrules:\n")
+	b.WriteString("pack: test\napplies: {category: washing-machine}\n")
+	if len(rules) == 0 {
+		return b.String() + "rules: []\n"
+	}
+	b.WriteString("rules:\n")
 	for _, r := range rules {
 		parts := strings.Split(r, " | ")
 		fmt.Fprintf(&b, "  - id: %s\n    kind: fault\n    severity: due\n    text: %s\n", parts[0], texts)
@@ -63,7 +67,7 @@ func loadPack(t testing.TB, rules ...string) *Set {
 
 var t0 = time.UnixMilli(1_700_000_000_000).UTC()
 
-// bench is one device's life: it makes records and collects findings.
+// life is one device's: it makes records and collects findings.
 type life struct {
 	t    testing.TB
 	s    *State

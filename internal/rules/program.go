@@ -18,7 +18,7 @@ type program struct {
 	byName   map[string]int
 	aggs     []agg
 	rules    []compiled
-	words    int    // length of a rule set
+	words    int     // length of a rule set
 	sliding  ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading
 	onCode   ruleset // rules whose condition reads `code`: evaluated on events
 	hasAge   bool

@@ -65,7 +65,7 @@ func (l *loader) rule(r *reader, n *yaml.Node, path, pack string, sc scope) {
 	if len(l.problems) == before {
 		checkTemplates(o, names)
 	}
-	if len(l.problems) > before {
+	if len(l.problems) > before || len(d.Models) == 0 { // without models the pack has a mistake that was noted
 		return
 	}
 	d.hash()

@@ -42,11 +42,6 @@ func (s *State) Save(limit int, newID func() uint32) []Chunk {
 	return append(out, Chunk{ID: id, Body: body})
 }
 
-// uploading is d.upload without what a look at the clock would end anyway: states that behave alike encode alike.
-func (s *State) uploading(d *device) bool {
-	return d.upload && s.partition()-d.heard < s.cfg.Quiet.Milliseconds()
-}
-
 func (s *State) numbers() map[string]int {
 	out := map[string]int{}
 	for i, id := range slices.Sorted(maps.Keys(s.set.programs)) {

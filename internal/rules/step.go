@@ -215,7 +215,7 @@ func (s *State) scratch(p *program) ruleset {
 
 // caughtUp makes the episodes that are still open live once the device's readings are of the present.
 func (s *State) caughtUp(d *device, t int64) {
-	if d.upload {
+	if s.uploading(d) {
 		return
 	}
 	for i := range d.active {
@@ -225,6 +225,11 @@ func (s *State) caughtUp(d *device, t int64) {
 			s.emit(d, e, fleet.Updated, t, e.evidence)
 		}
 	}
+}
+
+// uploading reports whether a device is sending its past: its last reading was old and not long ago.
+func (s *State) uploading(d *device) bool {
+	return d.upload && s.partition()-d.heard < s.cfg.Quiet.Milliseconds()
 }
 
 // touch notes that a device changed since the last snapshot.

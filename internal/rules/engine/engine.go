@@ -1,0 +1,149 @@
+// Package engine runs the rules: one worker for each partition of the readings stream steps the state through the records,
+// hands the findings on, and keeps snapshots so that a restart reads only what came after. It decides nothing: what follows
+// from a record is the pure step of package rules.
+//
+// Who may import it: app, cmd. It imports fleet, wire and rules.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/rules"
+	"aftercare/internal/wire"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Config says how the loop works; how conditions look at time is in rules.Config.
+type Config struct {
+	SnapshotEvery time.Duration `mapstructure:"snapshot_every"` // time between two snapshots of a partition
+	FetchMax      int           `mapstructure:"fetch_max"`      // records stepped between two hand-overs of findings
+	ChunkBytes    int           `mapstructure:"chunk_bytes"`    // largest part of a snapshot
+	StopTimeout   time.Duration `mapstructure:"stop_timeout"`   // how long the last snapshot may take
+}
+
+// DefaultConfig takes a snapshot every 30 seconds in chunks of at most 1 MiB.
+func DefaultConfig() Config {
+	return Config{SnapshotEvery: 30 * time.Second, FetchMax: 64, ChunkBytes: 1 << 20, StopTimeout: 4 * time.Second}
+}
+
+// Validate names the field and the value of what is wrong.
+func (c Config) Validate() error {
+	switch {
+	case c.SnapshotEvery < time.Second:
+		return fmt.Errorf("engine.snapshot_every %v: want at least 1s", c.SnapshotEvery)
+	case c.FetchMax < 1 || c.FetchMax > 10000:
+		return fmt.Errorf("engine.fetch_max %d: want 1 to 10000", c.FetchMax)
+	case c.ChunkBytes < 4096 || c.ChunkBytes > 1<<20:
+		return fmt.Errorf("engine.chunk_bytes %d: want 4096 to 1048576", c.ChunkBytes)
+	case c.StopTimeout < 0:
+		return fmt.Errorf("engine.stop_timeout %v: want 0 or more", c.StopTimeout)
+	}
+	return nil
+}
+
+// Log is where readings come from. OpenReadings starts at the stream sequence from (0: the first kept) and gives only
+// records of the partition. Several partitions are opened concurrently.
+type Log interface {
+	OpenReadings(ctx context.Context, partition int, from uint64) (wire.Source, error)
+}
+
+// Findings takes what the rules found. It may block; the findings are durable when it returns nil. After an error all of
+// them are handed over again: (ID, Revision) makes repeats harmless.
+type Findings interface {
+	Emit(ctx context.Context, partition int, fs []fleet.Finding) error
+}
+
+// Snapshots keeps the newest body under each key. Save is durable enough to survive a restart of the process when it
+// returns nil; a body that is lost or damaged is noticed by its checksum. Load says false for a key that was never saved.
+type Snapshots interface {
+	Save(ctx context.Context, key string, body []byte) error
+	Load(ctx context.Context, key string) (body []byte, found bool, err error)
+}
+
+// Deps is what the engine works with.
+type Deps struct {
+	Partitions int
+	Log        Log
+	Findings   Findings
+	Snapshots  Snapshots
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are kept and shown nowhere
+}
+
+// Engine runs the rules of all partitions.
+type Engine struct {
+	cfg     Config
+	set     *rules.Set
+	deps    Deps
+	metrics *metrics
+	workers []*worker
+}
+
+// New builds an engine; nothing runs and nothing is read before Run. The configuration must be valid.
+func New(cfg Config, set *rules.Set, deps Deps) *Engine {
+	if deps.Logger == nil {
+		deps.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{cfg: cfg, set: set, deps: deps, metrics: newMetrics(deps.Registerer)}
+	for p := range deps.Partitions {
+		log := deps.Logger.With("partition", p)
+		e.workers = append(e.workers, &worker{
+			cfg: cfg, set: set, deps: deps, metrics: e.metrics, partition: p, log: log,
+			snaps: &snapshotter{cfg: cfg, store: deps.Snapshots, metrics: e.metrics, partition: p, log: log},
+		})
+	}
+	return e
+}
+
+// Run works until ctx ends, then takes a last snapshot of each partition and returns nil. What it cannot reach (journal,
+// snapshots) it tries again, with growing pauses.
+func (e *Engine) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range e.workers {
+		g.Go(func() error { return w.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// Position returns the stream sequence up to which a partition's records are not needed any more, for the journal's trimmer:
+// the older of the two snapshots that are kept, so that falling back to it can still be followed by its records. 0: none.
+func (e *Engine) Position(partition int) uint64 {
+	if partition < 0 || partition >= len(e.workers) {
+		return 0
+	}
+	return e.workers[partition].snaps.position.Load()
+}
+
+// Stats is where one partition stands.
+type Stats struct {
+	Partition int
+	Stepped   uint64    // sequence of the last record whose findings were handed over
+	Saved     uint64    // sequence the newest snapshot holds
+	Received  time.Time // receipt time of the last record stepped; zero before the first
+	Devices   int
+}
+
+// Stats returns where each partition stands. It is safe to call at any time.
+func (e *Engine) Stats() []Stats {
+	out := make([]Stats, len(e.workers))
+	for i, w := range e.workers {
+		out[i] = Stats{Partition: i, Stepped: w.stepped.Load(), Saved: w.snaps.saved.Load(), Devices: int(w.devices.Load())}
+		if ms := w.received.Load(); ms != 0 {
+			out[i].Received = time.UnixMilli(ms)
+		}
+	}
+	return out
+}
+
+// progress is what a worker shows of itself to other goroutines.
+type progress struct {
+	stepped  atomic.Uint64
+	received atomic.Int64 // ms
+	devices  atomic.Int64
+}

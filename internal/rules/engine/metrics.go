@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"strconv"
+
+	"aftercare/internal/rules"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines prometheus.Counter
+
+	batch            prometheus.Histogram
+	findings         *prometheus.CounterVec
+	devices          *prometheus.GaugeVec
+	sequence         *prometheus.GaugeVec
+	saved            *prometheus.GaugeVec
+	snapshotBytes    prometheus.Counter
+	snapshotSeconds  prometheus.Histogram
+	snapshotPause    prometheus.Histogram
+	snapshotFallback prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "aftercare_rules_" + name, Help: help})
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "aftercare_rules_" + name, Help: help}, []string{"partition"})
+	}
+	seconds := func(name, help string, first float64) prometheus.Histogram {
+		return f.NewHistogram(prometheus.HistogramOpts{
+			Name: "aftercare_rules_" + name, Help: help, Buckets: prometheus.ExponentialBuckets(first, 4, 9),
+		})
+	}
+	return &metrics{
+		readings:     counter("readings_total", "Readings stepped through the rules."),
+		evaluations:  counter("evaluations_total", "Rule conditions evaluated."),
+		late:         counter("late_total", "Readings older than the allowed lateness: history only."),
+		duplicates:   counter("duplicates_total", "Resends left out."),
+		outOfOrder:   counter("out_of_order_total", "Readings within the lateness: counted in windows, not as current values."),
+		unknownModel: counter("unknown_model_total", "Readings of a model without profile."),
+		badLines:     counter("bad_lines_total", "Lines of the journal that are not of the batch format."),
+		batch:        seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),
+		findings: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "aftercare_rules_findings_total", Help: "Findings handed over.",
+		}, []string{"kind", "phase"}),
+		devices:          gauge("devices", "Devices with rule state."),
+		sequence:         gauge("sequence", "Stream sequence of the last record stepped."),
+		saved:            gauge("snapshot_sequence", "Stream sequence the newest snapshot holds."),
+		snapshotBytes:    counter("snapshot_bytes_total", "Bytes of snapshots written."),
+		snapshotSeconds:  seconds("snapshot_seconds", "Time to write a snapshot, evaluation going on.", 1e-3),
+		snapshotPause:    seconds("snapshot_pause_seconds", "Time evaluation stood still to encode a snapshot.", 10e-6),
+		snapshotFallback: counter("snapshot_fallbacks_total", "Snapshots found damaged when they were loaded."),
+	}
+}
+
+// add counts the difference of two counts of one state.
+func (m *metrics) add(before, after rules.Counts) {
+	m.readings.Add(float64(after.Readings - before.Readings))
+	m.evaluations.Add(float64(after.Evaluations - before.Evaluations))
+	m.late.Add(float64(after.Late - before.Late))
+	m.duplicates.Add(float64(after.Duplicates - before.Duplicates))
+	m.outOfOrder.Add(float64(after.OutOfOrder - before.OutOfOrder))
+	m.unknownModel.Add(float64(after.UnknownModel - before.UnknownModel))
+	m.badLines.Add(float64(after.BadLines - before.BadLines))
+}
+
+func (m *metrics) partition(p int, seq uint64, devices int) {
+	label := strconv.Itoa(p)
+	m.sequence.WithLabelValues(label).Set(float64(seq))
+	m.devices.WithLabelValues(label).Set(float64(devices))
+}

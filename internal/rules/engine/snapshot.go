@@ -1,0 +1,303 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sort"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/rules"
+)
+
+// A snapshot is a manifest and the chunks it names. Chunks hold devices; a snapshot writes only those that changed, and
+// the manifest, written last, names every chunk that still holds the newest copy of some device. Two manifests take turns.
+// A chunk's key is used again only when neither of them names it.
+
+// manifest is the JSON under a manifest's key.
+type manifest struct {
+	Generation uint64          `json:"generation"`
+	Seq        uint64          `json:"seq"`    // the readings up to here are in it
+	Set        string          `json:"set"`    // hash of the rules it was made with
+	Layout     json.RawMessage `json:"layout"` // what the numbers in the chunks mean
+	Header     []byte          `json:"header"`
+	Chunks     []chunkRef      `json:"chunks"` // oldest first
+}
+
+type chunkRef struct {
+	ID   uint32 `json:"id"`
+	Size int    `json:"size"`
+	CRC  uint32 `json:"crc"`
+}
+
+// snapshotter writes and reads the snapshots of one partition. begin and finish are called by the worker; one write at a
+// time goes on beside it.
+type snapshotter struct {
+	cfg       Config
+	store     Snapshots
+	metrics   *metrics
+	partition int
+	log       *slog.Logger
+	position  atomic.Uint64
+	saved     atomic.Uint64
+
+	gens   []*manifest   // what is stored, newest first, at most two
+	flight chan struct{} // closed when the write that goes on is done; nil: none
+	stop   context.CancelFunc
+	result *manifest // set before flight is closed; nil: the write was given up
+}
+
+func (s *snapshotter) manifestKey(generation uint64) string {
+	return fmt.Sprintf("rules.p%d.manifest.%d", s.partition, generation%2)
+}
+
+func (s *snapshotter) chunkKey(id uint32) string {
+	return fmt.Sprintf("rules.p%d.chunk.%d", s.partition, id)
+}
+
+// begin encodes what changed and starts writing it, unless the last write still goes on or there is nothing new.
+func (s *snapshotter) begin(ctx context.Context, w *worker) {
+	if s.busy() || (len(s.gens) > 0 && s.gens[0].Seq == w.seq) || w.seq == 0 {
+		return
+	}
+	start := time.Now()
+	m, chunks := s.encode(w)
+	s.metrics.snapshotPause.Observe(time.Since(start).Seconds())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stop lets it finish, within the stop timeout
+	done := make(chan struct{})
+	s.flight, s.stop, s.result = done, cancel, nil
+	go func() {
+		defer close(done)
+		defer cancel()
+		if s.write(ctx, m, chunks) == nil {
+			s.metrics.snapshotSeconds.Observe(time.Since(start).Seconds())
+			s.result = m
+		}
+	}()
+}
+
+// busy reports whether a write goes on, and takes in the result of one that ended.
+func (s *snapshotter) busy() bool {
+	if s.flight == nil {
+		return false
+	}
+	select {
+	case <-s.flight:
+		s.land()
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *snapshotter) land() {
+	s.flight = nil
+	if s.result == nil {
+		return
+	}
+	s.gens = append([]*manifest{s.result}, s.gens...)
+	s.gens = s.gens[:min(len(s.gens), 2)]
+	s.publish()
+}
+
+func (s *snapshotter) publish() {
+	s.saved.Store(s.gens[0].Seq)
+	s.metrics.saved.WithLabelValues(strconv.Itoa(s.partition)).Set(float64(s.gens[0].Seq))
+	if len(s.gens) == 2 {
+		s.position.Store(min(s.gens[0].Seq, s.gens[1].Seq))
+	}
+}
+
+// finish waits for the write that goes on and writes what is left, both within ctx. It returns with no goroutine left.
+func (s *snapshotter) finish(ctx context.Context, w *worker) {
+	wait := func() {
+		if s.flight == nil {
+			return
+		}
+		select {
+		case <-s.flight:
+		case <-ctx.Done():
+			s.stop()
+			<-s.flight
+		}
+		s.land()
+	}
+	wait()
+	if w.broken || ctx.Err() != nil {
+		return // the older snapshot stands: what came after it is stepped again
+	}
+	s.begin(ctx, w)
+	wait()
+	if len(s.gens) > 0 && s.gens[0].Seq != w.seq {
+		s.log.Warn("the last snapshot was not written: more is read again at the next start", "sequence", w.seq)
+	}
+}
+
+// encode makes the next manifest and the chunks that are new in it. Evaluation stands still meanwhile.
+func (s *snapshotter) encode(w *worker) (*manifest, []rules.Chunk) {
+	m := &manifest{Generation: 1, Seq: w.seq, Set: w.set.Hash(), Layout: w.set.Layout(), Header: w.state.Header()}
+	var old []chunkRef
+	used := map[uint32]bool{}
+	for i, g := range s.gens {
+		if i == 0 {
+			m.Generation, old = g.Generation+1, g.Chunks
+		}
+		for _, c := range g.Chunks {
+			used[c.ID] = true
+		}
+	}
+	s.compact(w.state, old)
+	id := uint32(0)
+	chunks := w.state.Save(s.cfg.ChunkBytes-envelopeBytes, func() uint32 {
+		for id++; used[id]; id++ {
+		}
+		return id
+	})
+	held := w.state.Held()
+	for _, c := range old {
+		if held[c.ID] > 0 {
+			m.Chunks = append(m.Chunks, c)
+		}
+	}
+	for i := range chunks {
+		chunks[i].Body = seal(chunks[i].Body)
+		m.Chunks = append(m.Chunks, chunkRef{ID: chunks[i].ID, Size: len(chunks[i].Body), CRC: checksum(chunks[i].Body)})
+	}
+	return m, chunks
+}
+
+// slack is how many bytes of outdated copies are left alone.
+const slack = 4 << 20
+
+// compact lets the oldest chunks be written anew once more than half of what is stored are outdated copies, so that what
+// is stored, and what a start has to read, stays within about twice the state.
+func (s *snapshotter) compact(state *rules.State, old []chunkRef) {
+	stored, live := 0, 0
+	held := state.Held()
+	for _, c := range old {
+		if held[c.ID] > 0 {
+			stored += c.Size
+			live += held[c.ID]
+		}
+	}
+	for _, c := range old {
+		if stored <= 2*live+slack {
+			return
+		}
+		if held[c.ID] > 0 {
+			state.Resave(c.ID)
+			stored -= c.Size - held[c.ID]
+		}
+	}
+}
+
+// write stores the chunks and then the manifest; it tries again until ctx ends.
+func (s *snapshotter) write(ctx context.Context, m *manifest, chunks []rules.Chunk) error {
+	save := func(key string, body []byte) error {
+		s.metrics.snapshotBytes.Add(float64(len(body)))
+		return retry(ctx, s.log, "saving a snapshot", func(ctx context.Context) error { return s.store.Save(ctx, key, body) })
+	}
+	for _, c := range chunks {
+		if err := save(s.chunkKey(c.ID), c.Body); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		s.log.Error("manifest cannot be encoded", "error", err)
+		return err
+	}
+	return save(s.manifestKey(m.Generation), seal(body))
+}
+
+// load reads the newest snapshot that is whole, else the older one, else nothing: then everything the journal still has is
+// stepped again. It returns an error only when ctx ended.
+func (s *snapshotter) load(ctx context.Context, set *rules.Set) (*rules.State, uint64, []fleet.Finding, error) {
+	gens, damaged, err := s.manifests(ctx)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	for i, m := range gens {
+		chunks, err := s.chunks(ctx, m)
+		if ctx.Err() != nil {
+			return nil, 0, nil, ctx.Err()
+		}
+		if err == nil {
+			state, ended, restoreErr := rules.Restore(set, m.Header, m.Layout, chunks)
+			if err = restoreErr; err == nil {
+				s.gens = gens[i:]
+				if string(set.Layout()) != string(m.Layout) {
+					state.Resave(0) // the numbers in the old chunks mean something else now
+				}
+				s.publish()
+				return state, m.Seq, ended, nil
+			}
+		}
+		damaged++
+		s.metrics.snapshotFallback.Inc()
+		s.log.Error("SNAPSHOT DAMAGED, falling back", "generation", m.Generation, "sequence", m.Seq, "error", err)
+	}
+	if damaged > 0 {
+		s.log.Error("NO SNAPSHOT IS WHOLE: stepping everything the journal still has; what is older is lost to the rules")
+	}
+	return rules.NewState(set), 0, nil, nil
+}
+
+// manifests returns the whole ones, newest first, and how many were damaged.
+func (s *snapshotter) manifests(ctx context.Context) (gens []*manifest, damaged int, err error) {
+	for turn := range uint64(2) {
+		body, found, err := s.fetch(ctx, s.manifestKey(turn))
+		if err != nil {
+			return nil, 0, err
+		}
+		if !found {
+			continue
+		}
+		m := &manifest{}
+		payload, err := open(body)
+		if err == nil {
+			err = json.Unmarshal(payload, m)
+		}
+		if err != nil {
+			damaged++
+			s.metrics.snapshotFallback.Inc()
+			s.log.Error("SNAPSHOT MANIFEST DAMAGED", "key", s.manifestKey(turn), "error", err)
+			continue
+		}
+		gens = append(gens, m)
+	}
+	sort.Slice(gens, func(i, j int) bool { return gens[i].Generation > gens[j].Generation })
+	return gens, damaged, nil
+}
+
+func (s *snapshotter) chunks(ctx context.Context, m *manifest) ([]rules.Chunk, error) {
+	var out []rules.Chunk
+	for _, c := range m.Chunks {
+		body, found, err := s.fetch(ctx, s.chunkKey(c.ID))
+		if err != nil {
+			return nil, err
+		}
+		if !found || len(body) != c.Size || checksum(body) != c.CRC {
+			return nil, fmt.Errorf("chunk %d of %d bytes: found %v, %d bytes, other checksum", c.ID, c.Size, found, len(body))
+		}
+		payload, err := open(body)
+		if err != nil {
+			return nil, fmt.Errorf("chunk %d: %w", c.ID, err)
+		}
+		out = append(out, rules.Chunk{ID: c.ID, Body: payload})
+	}
+	return out, nil
+}
+
+func (s *snapshotter) fetch(ctx context.Context, key string) (body []byte, found bool, err error) {
+	err = retry(ctx, s.log, "loading a snapshot", func(ctx context.Context) error {
+		var err error
+		body, found, err = s.store.Load(ctx, key)
+		return err
+	})
+	return body, found, err
+}

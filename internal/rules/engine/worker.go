@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/rules"
+	"aftercare/internal/wire"
+)
+
+// worker owns the state of one partition; only its goroutine touches it.
+type worker struct {
+	progress
+	cfg       Config
+	set       *rules.Set
+	deps      Deps
+	metrics   *metrics
+	partition int
+	log       *slog.Logger
+	snaps     *snapshotter
+
+	state  *rules.State
+	seq    uint64 // last record stepped, with its findings handed over
+	counts rules.Counts
+	broken bool // findings were lost on the way at stop: the state must not be saved
+}
+
+func (w *worker) run(ctx context.Context) error {
+	if err := w.load(ctx); err != nil {
+		return nil //nolint:nilerr // only ctx ends it: stopping is no failure
+	}
+	next := time.Now().Add(w.cfg.SnapshotEvery)
+	pause := backoff{}
+	for ctx.Err() == nil {
+		src, err := w.deps.Log.OpenReadings(ctx, w.partition, w.seq+1)
+		if err == nil {
+			err = w.consume(ctx, src, &next, &pause)
+			err = errors.Join(err, src.Close())
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		w.log.Warn("reading the journal failed, trying again", "from", w.seq+1, "error", err)
+		pause.wait(ctx)
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
+	defer cancel()
+	w.snaps.finish(stop, w)
+	return nil
+}
+
+// load restores the newest snapshot that is whole. It returns an error only when ctx ended.
+func (w *worker) load(ctx context.Context) error {
+	state, seq, ended, err := w.snaps.load(ctx, w.set)
+	if err != nil {
+		return err
+	}
+	w.state, w.seq = state, seq
+	if len(ended) > 0 {
+		w.log.Info("ending episodes of rules that are gone", "episodes", len(ended))
+		if err := w.emit(ctx, ended); err != nil {
+			return err
+		}
+	}
+	w.show()
+	w.log.Info("rule state loaded", "devices", state.Devices(), "sequence", seq, "rules", len(w.set.Rules()), "set", w.set.Hash())
+	return nil
+}
+
+// consume steps what src gives until it fails or ctx ends.
+func (w *worker) consume(ctx context.Context, src wire.Source, next *time.Time, pause *backoff) error {
+	for {
+		fetch, cancel := context.WithDeadline(ctx, *next)
+		recs, err := src.Fetch(fetch, w.cfg.FetchMax)
+		due := fetch.Err() != nil // ours: time for a snapshot
+		cancel()
+		if err != nil && (ctx.Err() != nil || !due) {
+			return err
+		}
+		pause.reset()
+		if len(recs) > 0 {
+			if err := w.process(ctx, recs); err != nil {
+				return err
+			}
+		}
+		if now := time.Now(); !now.Before(*next) {
+			w.snaps.begin(ctx, w)
+			*next = now.Add(w.cfg.SnapshotEvery)
+		}
+	}
+}
+
+// process steps records and hands their findings over before anything counts as done.
+func (w *worker) process(ctx context.Context, recs []wire.Record) error {
+	var found []fleet.Finding
+	last := w.seq
+	for i := range recs {
+		if recs[i].Seq <= last {
+			continue // a source may repeat after a reconnection
+		}
+		begin := time.Now()
+		found = w.state.Step(&recs[i], found)
+		if recs[i].Kind == wire.KindReadings {
+			w.metrics.batch.Observe(time.Since(begin).Seconds())
+		}
+		last = recs[i].Seq
+	}
+	if err := w.emit(ctx, found); err != nil {
+		w.broken = true
+		return err
+	}
+	w.seq = last
+	w.show()
+	return nil
+}
+
+// emit hands findings over, again and again until it works. When ctx ends it tries once more within the stop timeout.
+func (w *worker) emit(ctx context.Context, found []fleet.Finding) error {
+	if len(found) == 0 {
+		return nil
+	}
+	err := retry(ctx, w.log, "handing over findings", func(ctx context.Context) error {
+		return w.deps.Findings.Emit(ctx, w.partition, found)
+	})
+	if err != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
+		defer cancel()
+		if err = w.deps.Findings.Emit(stop, w.partition, found); err != nil {
+			w.log.Warn("findings not handed over at stop: they are found again at the next start", "findings", len(found), "error", err)
+			return err
+		}
+	}
+	for i := range found {
+		w.metrics.findings.WithLabelValues(string(found[i].Kind), string(found[i].Phase)).Inc()
+	}
+	return nil
+}
+
+// show publishes what was done since it was called last.
+func (w *worker) show() {
+	c := w.state.Counts()
+	w.metrics.add(w.counts, c)
+	w.counts = c
+	w.stepped.Store(w.seq)
+	w.devices.Store(int64(w.state.Devices()))
+	if now := w.state.Now(); !now.IsZero() {
+		w.received.Store(now.UnixMilli())
+	}
+	w.metrics.partition(w.partition, w.seq, w.state.Devices())
+}
+
+// backoff is a pause that doubles from 100 ms to 10 s.
+type backoff struct{ d time.Duration }
+
+func (b *backoff) reset() { b.d = 0 }
+
+func (b *backoff) wait(ctx context.Context) {
+	b.d = min(max(2*b.d, 100*time.Millisecond), 10*time.Second)
+	t := time.NewTimer(b.d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// retry calls f until it works; it returns an error only when ctx ended.
+func retry(ctx context.Context, log *slog.Logger, what string, f func(context.Context) error) error {
+	var pause backoff
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			log.Warn(what+" failed, trying again", "error", err)
+		}
+		pause.wait(ctx)
+	}
+}

@@ -1,0 +1,231 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+	"pgregory.net/rapid"
+)
+
+var propertyRules = []string{
+	`slow | when: drain_s > 70`,
+	`held | when: drain_s > 60 | for: 25m | clear: drain_s < 40 | clear_for: 15m`,
+	`mean | when: avg(drain_s, "2h") > 55 and count(drain_s, "6h") >= 2`,
+	`span | when: max(drain_s, "1h") - min(drain_s, "1h") > 50`,
+	`lost | when: age(vibration_mm_s) > 3000`,
+	`e18 | when: code == "E18"`,
+	`e19 | when: code == "E19" | clear: code == "OK"`,
+	`eco | when: mode == "eco" and changed(mode) or door_open`,
+	`fast | when: rate(drain_s) > 100 and delta(drain_s) > 3`,
+}
+
+// lines is one moment of receipt: what came in then, in order.
+type lines struct {
+	at       time.Time
+	readings []fleet.Reading
+}
+
+// drawLife makes the readings of a few devices as they are received: live, uploaded later, out of order.
+func drawLife(t *rapid.T) []lines {
+	var out []lines
+	now := t0
+	type dev struct {
+		at  time.Time
+		seq [2]int64
+	}
+	devs := map[string]*dev{"A": {at: t0.Add(-9 * hour)}, "B": {at: t0.Add(-time.Minute)}, "C": {at: t0}}
+	for range rapid.IntRange(1, 60).Draw(t, "moments") {
+		now = now.Add(time.Duration(rapid.IntRange(1, 1200).Draw(t, "pause")) * time.Second)
+		g := lines{at: now}
+		for range rapid.IntRange(0, 4).Draw(t, "readings") {
+			name := rapid.SampledFrom([]string{"A", "B", "C"}).Draw(t, "device")
+			d := devs[name]
+			d.at = d.at.Add(time.Duration(rapid.IntRange(0, 1800).Draw(t, "step")) * time.Second)
+			if d.at.After(now) || rapid.IntRange(0, 3).Draw(t, "live") == 0 {
+				d.at = now
+			}
+			at := d.at.Add(-time.Duration(rapid.SampledFrom([]int{0, 0, 0, 300, 900}).Draw(t, "back")) * time.Second)
+			r := fleet.Reading{Device: fleet.DeviceKey{Tenant: "demo", Serial: name}, Model: "washer-w7", Time: at, Boot: 1, HasSeq: true}
+			if rapid.IntRange(0, 4).Draw(t, "class") == 0 {
+				r.Class = fleet.Event
+				r.Fields = fields("code=" + rapid.SampledFrom([]string{"E18", "E19", "OK"}).Draw(t, "code"))
+			} else {
+				fs := fmt.Sprintf("drain_s=%d", rapid.IntRange(0, 100).Draw(t, "v"))
+				fs += rapid.SampledFrom([]string{"", " vibration_mm_s=1", " mode=eco", " mode=cotton door_open=false", " door_open=true"}).Draw(t, "more")
+				r.Fields = fields(fs)
+			}
+			d.seq[r.Class]++
+			r.Seq = d.seq[r.Class]
+			g.readings = append(g.readings, r)
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// records turns a life into records; how splits batches and injects resends, or is nil for neither.
+func records(life []lines, how *rapid.T) (out []wire.Record) {
+	var sent []fleet.Reading
+	add := func(at time.Time, rs []fleet.Reading) {
+		rec := wire.Record{Seq: uint64(len(out) + 1), Received: at, Kind: wire.KindReadings}
+		if len(rs) == 0 {
+			rec.Kind = wire.KindTick
+		}
+		for i := range rs {
+			rec.Body = wire.AppendReading(rec.Body, &rs[i])
+		}
+		out = append(out, rec)
+	}
+	for _, g := range life {
+		var part []fleet.Reading
+		for _, r := range g.readings {
+			part = append(part, r)
+			sent = append(sent, r)
+			if how == nil {
+				continue
+			}
+			if rapid.IntRange(0, 3).Draw(how, "again") == 0 {
+				part = append(part, rapid.SampledFrom(sent).Draw(how, "resend"))
+			}
+			if rapid.IntRange(0, 2).Draw(how, "split") == 0 {
+				add(g.at, part)
+				part = nil
+			}
+		}
+		if len(part) > 0 || len(g.readings) == 0 {
+			add(g.at, part)
+		}
+	}
+	return out
+}
+
+// marks is what must not depend on batches, resends or crashes.
+func marks(found []fleet.Finding) string {
+	seen := map[string]bool{}
+	var out []string
+	for _, f := range found {
+		m := fmt.Sprintf("%s %s/%s#%d %s live=%v opened=%v at=%v %v", f.Rule, f.Device, f.ID, f.Revision, f.Phase, f.Live, f.OpenedAt, f.At, f.Evidence)
+		if !seen[m] {
+			seen[m] = true
+			out = append(out, m)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// difference lists what only one side has.
+func difference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	var b strings.Builder
+	for _, l := range g {
+		if !slices.Contains(w, l) {
+			b.WriteString("+ " + l + "\n")
+		}
+	}
+	for _, l := range w {
+		if !slices.Contains(g, l) {
+			b.WriteString("- " + l + "\n")
+		}
+	}
+	return b.String()
+}
+
+func stepAll(s *State, recs []wire.Record) (out []fleet.Finding) {
+	for i := range recs {
+		out = s.Step(&recs[i], out)
+	}
+	return out
+}
+
+// TestSameFindingsWhateverTheDelivery is promise 5: the same readings in any batch split, with resends, with a crash and a
+// restore from a snapshot anywhere, give the same findings.
+func TestSameFindingsWhateverTheDelivery(t *testing.T) {
+	set := loadPack(t, propertyRules...)
+	rapid.Check(t, func(t *rapid.T) {
+		life := drawLife(t)
+		base := NewState(set)
+		expect := marks(stepAll(base, records(life, nil)))
+
+		recs := records(life, t)
+		s, saved := NewState(set), newStored(set)
+		var found []fleet.Finding
+		for i := 0; i < len(recs); i++ {
+			found = s.Step(&recs[i], found)
+			if rapid.IntRange(0, 4).Draw(t, "snapshot") == 0 {
+				saved.save(s, i+1)
+			}
+			if rapid.IntRange(0, 9).Draw(t, "crash") == 0 {
+				s, i = saved.restore(t)
+				i--
+			}
+		}
+		if got := marks(found); got != expect {
+			t.Fatalf("findings differ:\n%s", difference(got, expect))
+		}
+		saved.save(s, len(recs))
+		again, _ := saved.restore(t)
+		if s.Hash() != again.Hash() {
+			t.Fatal("the restored state is another one")
+		}
+	})
+}
+
+// stored is a snapshot in memory, with chunks that are replaced one by one.
+type stored struct {
+	set    *Set
+	header []byte
+	chunks []Chunk
+	at     int
+	ids    uint32
+}
+
+func newStored(set *Set) *stored { return &stored{set: set, header: NewState(set).Header()} }
+
+func (m *stored) save(s *State, at int) {
+	if m.ids%3 == 2 {
+		s.Resave(0)
+	}
+	m.chunks = append(m.chunks, s.Save(300, func() uint32 { m.ids++; return m.ids })...)
+	m.header, m.at = s.Header(), at
+	held := s.Held()
+	m.chunks = slices.DeleteFunc(m.chunks, func(c Chunk) bool { return held[c.ID] == 0 })
+}
+
+func (m *stored) restore(t interface{ Fatal(...any) }) (*State, int) {
+	s, ended, err := Restore(m.set, m.header, m.set.Layout(), m.chunks)
+	if err != nil || len(ended) > 0 {
+		t.Fatal("restore", err, ended)
+	}
+	return s, m.at
+}
+
+func TestRestoreIntoOtherRules(t *testing.T) {
+	old := loadPack(t, `slow | when: drain_s > 70`, `gone | when: drain_s > 71`, `wait | when: drain_s > 72 | for: 1h`,
+		`waits | when: drain_s > 73 | for: 1h`, `mean | when: avg(drain_s, "6h") > 800`)
+	l := &life{t: t, s: NewState(old), lag: time.Second}
+	l.send(0, "drain_s=40 mode=eco")
+	want(t, l.send(10*minute, "drain_s=80"), "slow opened", "gone opened")
+	m := newStored(old)
+	m.save(l.s, 1)
+
+	other := loadPack(t, `new | when: mode == "eco"`, `waits | when: drain_s > 73 | for: 1h`, `slow | when: drain_s > 75 or drain_s > 99`,
+		`wait | when: drain_s > 72 | for: 2h`, `mean | when: count(drain_s, "6h") == 3 and max(drain_s, "3h") == 80`)
+	s, ended, err := Restore(other, m.header, old.Layout(), m.chunks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, ended, "gone cleared")
+	if f := ended[0]; f.ID != l.all[1].ID || f.Revision != 1 || f.Version != l.all[1].Version {
+		t.Errorf("%+v", f)
+	}
+	l.s = s
+	want(t, l.send(20*minute, "vibration_mm_s=1"))
+	want(t, l.send(71*minute, "drain_s=80"), "waits opened", "mean opened") // 6h window kept, 3h begins anew
+	want(t, l.send(72*minute, "drain_s=74"), "slow cleared", "mean cleared")
+}
