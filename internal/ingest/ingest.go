@@ -162,6 +162,11 @@ func (in *Ingest) Refusals() (recent []fleet.Refusal, byReason map[string]uint64
 	return in.meter.refusals()
 }
 
+// Pulse returns how many readings were stored in the minute before now, and when the last one was (zero: none yet).
+func (in *Ingest) Pulse(now time.Time) (perMinute float64, last time.Time) {
+	return in.meter.pulse(now)
+}
+
 // Run commits until ctx ends, then what is queued once more, and returns. Messages that cannot be made durable within that
 // last try hear Failed. It may be called once.
 func (in *Ingest) Run(ctx context.Context) error {
@@ -214,7 +219,7 @@ func (in *Ingest) commitCycle(ctx context.Context, c *cycle, idle []bool) error 
 	for p := range c.lines {
 		idle[p] = idle[p] && len(c.lines[p].chunks) == 0 && len(c.lines[p].open) == 0
 	}
-	in.meter.cycle(c, time.Since(start))
+	in.meter.cycle(c, in.now(), time.Since(start))
 	return nil
 }
 
@@ -290,7 +295,7 @@ func (in *Ingest) drain(unfinished *cycle) error {
 		return fmt.Errorf("last commit, %d messages not acknowledged: %w", n, err)
 	}
 	for _, c := range cycles {
-		in.meter.cycle(c, 0)
+		in.meter.cycle(c, in.now(), 0)
 		c.done()
 	}
 	return nil

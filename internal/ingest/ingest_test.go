@@ -327,6 +327,24 @@ func TestMarksStartTickStop(t *testing.T) {
 	})
 }
 
+func TestPulseCountsTheLastMinute(t *testing.T) {
+	m := newMeter(prometheus.NewRegistry())
+	at := time.Unix(1_700_000_000, 0)
+	for i := range 120 { // two minutes, one reading a second
+		m.cycle(&cycle{stored: 1}, at.Add(time.Duration(i)*time.Second), 0)
+	}
+	last := at.Add(119 * time.Second)
+	for _, c := range []struct {
+		after time.Duration
+		want  float64
+	}{{0, 60}, {30 * time.Second, 30}, {time.Hour, 0}} {
+		after, want := c.after, c.want
+		if n, l := m.pulse(last.Add(after)); n != want || !l.Equal(last) {
+			t.Errorf("%v after the last: %v a minute, last %v; want %v", after, n, l, want)
+		}
+	}
+}
+
 func TestConfigNamesFieldAndValue(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Fatal(err)

@@ -30,6 +30,8 @@ type meter struct {
 	byReason map[string]uint64
 	recent   [100]fleet.Refusal
 	next     int
+	seconds  [60]int // readings stored in each of the last seconds, by unix second modulo 60
+	last     time.Time
 }
 
 func newMeter(reg prometheus.Registerer) *meter {
@@ -58,13 +60,37 @@ func (m *meter) count(door string, readings, dropped, unnumbered int) {
 }
 
 // cycle takes note of a commit.
-func (m *meter) cycle(c *cycle, took time.Duration) {
+func (m *meter) cycle(c *cycle, now time.Time, took time.Duration) {
 	m.stored.Add(float64(c.stored))
 	for _, reason := range c.reasons {
 		m.quarantined.WithLabelValues(reason).Inc()
 	}
 	m.commit.Observe(took.Seconds())
 	m.perCycle.Observe(float64(c.stored))
+	if c.stored > 0 {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.forget(now)
+		m.seconds[now.Unix()%60] += c.stored
+		m.last = now
+	}
+}
+
+// forget clears the seconds between the last commit and now.
+func (m *meter) forget(now time.Time) {
+	for at := max(m.last.Unix(), now.Unix()-60) + 1; at <= now.Unix(); at++ {
+		m.seconds[at%60] = 0
+	}
+}
+
+func (m *meter) pulse(now time.Time) (perMinute float64, last time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget(now)
+	for _, n := range m.seconds {
+		perMinute += float64(n)
+	}
+	return perMinute, m.last
 }
 
 func (m *meter) refuse(r fleet.Refusal) {

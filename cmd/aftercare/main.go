@@ -1,0 +1,57 @@
+// Command aftercare is the telemetry backend for connected durable goods, and the tools around it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build of a release.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run is main with an exit code: 0 done, 1 failed, 2 the files or flags are wrong.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var wrong *problemsError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &wrong):
+		for _, p := range wrong.problems {
+			fmt.Fprintln(os.Stderr, p)
+		}
+		fmt.Fprintf(os.Stderr, "\n%s\n", wrong)
+		return 2
+	default:
+		fmt.Fprintln(os.Stderr, "aftercare:", err)
+		return 1
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "aftercare",
+		Short: "Turns connected durable goods into cared-for ones",
+		Long: `aftercare is the telemetry backend for connected durable goods: devices report their health over MQTT, rules find maintenance
+needs and faults early, owners hear of it in time, agents get one case with the evidence.
+
+Start with "aftercare demo": the server with every part in one process, and a simulated fleet.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version,
+	}
+	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newConfig())
+	return root
+}

@@ -1,0 +1,12 @@
+// Package configs holds the shipped configuration and hands it to the binary: model profiles, rule packs with their texts, and
+// the demo fleet. A folder given on the command line replaces what is embedded.
+//
+// Who may import it: app and cmd. It imports nothing of ours.
+package configs
+
+import "embed"
+
+// FS holds models/*.yaml, rules/*.yaml, demo/*.yaml and aftercare.yaml.
+//
+//go:embed aftercare.yaml models/*.yaml rules/*.yaml demo/*.yaml
+var FS embed.FS

@@ -1,0 +1,100 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/journal"
+	"aftercare/internal/store"
+	"aftercare/internal/wire"
+)
+
+// The adapters turn what one part offers into what another asks for. They hold no state and decide nothing.
+
+// readings is the journal as the rules see it.
+type readings struct{ j *journal.Journal }
+
+func (r readings) OpenReadings(ctx context.Context, partition int, from uint64) (wire.Source, error) {
+	return r.j.Open(ctx, wire.Readings, partition, "", from)
+}
+
+// findings is where the rules put what they found.
+type findings struct{ j *journal.Journal }
+
+func (f findings) Emit(ctx context.Context, partition int, fs []fleet.Finding) error {
+	records := make([]wire.Record, 0, len(fs))
+	for _, x := range fs {
+		r, err := wire.EncodeFinding(partition, x)
+		if err != nil {
+			return err
+		}
+		records = append(records, r)
+	}
+	return f.j.Append(ctx, records)
+}
+
+// snapshots is where the rules keep their state.
+type snapshots struct{ j *journal.Journal }
+
+func (s snapshots) Save(ctx context.Context, key string, body []byte) error {
+	return s.j.SaveSnapshot(ctx, key, body)
+}
+
+func (s snapshots) Load(ctx context.Context, key string) ([]byte, bool, error) {
+	return s.j.LoadSnapshot(ctx, key)
+}
+
+// notices is the changes stream as the relay sees it.
+type notices struct{ j *journal.Journal }
+
+func (n notices) Append(ctx context.Context, list []fleet.Notice) error {
+	records := make([]wire.Record, 0, len(list))
+	for _, x := range list {
+		body, err := json.Marshal(x)
+		if err != nil {
+			return fmt.Errorf("encode notice %s: %w", x.ID, err)
+		}
+		records = append(records, wire.Record{Stream: wire.Changes, Partition: n.j.PartitionOf(x.Device), Kind: wire.KindChange, Received: time.Now(), ID: x.ID, Body: body})
+	}
+	return n.j.Append(ctx, records)
+}
+
+// found is the findings stream as cases see it.
+type found struct{ src wire.Source }
+
+func (f found) Next(ctx context.Context) ([]fleet.Finding, func(context.Context) error, error) {
+	records, err := f.src.Fetch(ctx, 256)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]fleet.Finding, 0, len(records))
+	for _, r := range records {
+		x, err := wire.DecodeFinding(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		out = append(out, x)
+	}
+	last := records[len(records)-1].Seq
+	return out, func(ctx context.Context) error { return f.src.Commit(ctx, last) }, nil
+}
+
+// waking is the store as cases see it; a commit wakes those who wait for outbox rows.
+type waking struct {
+	*store.Store
+	s *server
+}
+
+func (w waking) Commit(ctx context.Context, c fleet.Change) error {
+	if err := w.Store.Commit(ctx, c); err != nil {
+		return err
+	}
+	if len(c.Outbox) > 0 {
+		w.s.outreach.Wake()
+		w.s.relay.Wake()
+	}
+	return nil
+}

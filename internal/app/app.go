@@ -1,0 +1,177 @@
+// Package app puts the program together: it opens what is kept, builds the parts in the order of the data path, starts those of
+// the chosen roles, doors last, and closes everything in reverse.
+//
+// Who may import it: cmd/aftercare and tests. It may import everything; nothing it imports knows it.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"aftercare/internal/cases"
+	"aftercare/internal/config"
+	"aftercare/internal/gateway"
+	"aftercare/internal/history"
+	"aftercare/internal/history/embedded"
+	"aftercare/internal/ingest"
+	"aftercare/internal/journal"
+	"aftercare/internal/obs"
+	"aftercare/internal/outreach"
+	"aftercare/internal/registry"
+	"aftercare/internal/rules/engine"
+	"aftercare/internal/store"
+	"aftercare/internal/web"
+	"aftercare/internal/words"
+)
+
+// Options is what Run is given.
+type Options struct {
+	Config  config.Config
+	Files   *Files
+	Log     io.Writer // where the process speaks of itself
+	Version string
+	Demo    bool                  // make the demo fleet known first
+	Ready   func(Addresses) error // called once when everything answers; may be nil
+}
+
+// Addresses says where a running server is found.
+type Addresses struct {
+	Web       string // "http://127.0.0.1:8080"
+	Link      string // the same with the token that opens the pages
+	OwnerLink string // demo only: the page of an owner
+	MQTT      string // "127.0.0.1:1883"; empty without the role
+	Data      string
+	FleetFile string // demo only: the devices' credentials for the simulator
+}
+
+// Run builds the server, runs it until ctx ends or a part fails, and closes it. The configuration must be valid.
+func Run(ctx context.Context, o Options) (err error) {
+	if err := os.MkdirAll(o.Config.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	s := &server{cfg: o.Config, files: o.Files, log: obs.Logger(o.Config.Log, o.Log), metrics: obs.Registry(), health: obs.NewHealth(), version: o.Version}
+	s.life = newLifecycle(s.log)
+	defer func() { err = errors.Join(err, s.life.close()) }()
+	if err := s.build(ctx, o.Demo); err != nil {
+		return err
+	}
+	if err := s.start(); err != nil {
+		return err
+	}
+	if o.Ready != nil {
+		if err := o.Ready(s.addresses); err != nil {
+			return err
+		}
+	}
+	return s.life.wait(ctx)
+}
+
+// server is the program put together. Its fields are in the order of the data path; what a role that does not run would need
+// is built all the same where others ask it.
+type server struct {
+	cfg     config.Config
+	files   *Files
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	health  *obs.Health
+	life    *lifecycle
+	version string
+
+	store    *store.Store
+	registry *registry.Registry
+	journal  *journal.Journal
+	ingest   *ingest.Ingest
+	gateway  *gateway.Gateway
+	history  *history.History
+	engine   *engine.Engine
+	cases    *cases.Cases
+	words    *words.Renderer
+	outreach *outreach.Outreach
+	relay    *outreach.Relay
+	hub      *web.Hub
+	pages    *pages
+
+	addresses Addresses
+}
+
+// build opens what is kept and makes the parts. Nothing runs yet but what others cannot be built without.
+func (s *server) build(ctx context.Context, demo bool) error {
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"store", s.openStore},
+		{"registry", s.openRegistry},
+		{"demo fleet", func(ctx context.Context) error {
+			if !demo {
+				return nil
+			}
+			return s.prepareDemo(ctx)
+		}},
+		{"journal", s.openJournal},
+		{"ingest", s.buildIngest},
+		{"history", s.openHistory},
+		{"rules", s.buildEngine},
+		{"cases", s.buildCases},
+		{"outreach", s.buildOutreach},
+		{"pages", s.buildPages},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *server) has(role string) bool { return slices.Contains(s.cfg.Roles, role) }
+
+func (s *server) openStore(ctx context.Context) (err error) {
+	if s.store, err = store.Open(ctx, s.cfg.Store, s.log); err != nil {
+		return err
+	}
+	s.life.onClose("store", s.store.Close)
+	s.health.Add("store", s.store.Ready)
+	return nil
+}
+
+func (s *server) openJournal(ctx context.Context) (err error) {
+	if s.journal, err = journal.Open(ctx, s.cfg.Journal, s.log, s.metrics); err != nil {
+		return err
+	}
+	s.life.onClose("journal", s.journal.Close)
+	s.health.Add("journal", s.journal.Check)
+	return nil
+}
+
+func (s *server) buildIngest(context.Context) error {
+	s.ingest = ingest.New(s.cfg.Ingest, ingest.Deps{Journal: s.journal, Devices: s.registry, Models: s.files.Models, Log: s.log, Metrics: s.metrics})
+	return nil
+}
+
+// openHistory starts the database in the process when none is configured; the client speaks to both in the same way.
+func (s *server) openHistory(ctx context.Context) error {
+	c := s.cfg.History.Config
+	if c.URL == "" {
+		db, err := embedded.Start(ctx, s.cfg.History.Embedded, s.log)
+		if err != nil {
+			return err
+		}
+		s.life.onClose("influxdb", db.Close)
+		c.URL, c.Token = db.URL(), history.Secret(db.Token())
+	}
+	h, err := history.New(c, history.Deps{Log: s.log, Metrics: s.metrics, Reject: s.rejectLine})
+	if err != nil {
+		return err
+	}
+	s.history = h
+	s.life.onClose("history", func() error { h.Close(); return nil })
+	s.health.Add("history", h.Check)
+	return nil
+}

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"aftercare/internal/cases"
+	"aftercare/internal/egress"
+	"aftercare/internal/fleet"
+	"aftercare/internal/outreach"
+	"aftercare/internal/outreach/channel/ntfy"
+	"aftercare/internal/outreach/channel/webhook"
+	"aftercare/internal/registry"
+	"aftercare/internal/rules/engine"
+	"aftercare/internal/web"
+	"aftercare/internal/wire"
+	"aftercare/internal/words"
+)
+
+func (s *server) openRegistry(ctx context.Context) (err error) {
+	s.registry, err = registry.New(ctx, s.cfg.Registry, registry.Deps{Store: s.store, Models: s.files.Models, Log: s.log, Registerer: s.metrics})
+	return err
+}
+
+func (s *server) buildEngine(context.Context) error {
+	s.engine = engine.New(s.cfg.Rules.Engine, s.files.Rules, engine.Deps{
+		Partitions: s.journal.Partitions(),
+		Log:        readings{s.journal},
+		Findings:   findings{s.journal},
+		Snapshots:  snapshots{s.journal},
+		Logger:     s.log,
+		Registerer: s.metrics,
+	})
+	return nil
+}
+
+func (s *server) buildCases(context.Context) error {
+	s.cases = cases.New(s.cfg.Cases, cases.Deps{Store: waking{s.store, s}, Log: s.log, Registerer: s.metrics})
+	return nil
+}
+
+func (s *server) buildOutreach(context.Context) error {
+	s.words = words.New(s.files.Models, s.files.Rules.Texts)
+	client := egress.New(s.cfg.Egress)
+	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
+		Outbox: s.store, Cases: s.store, Registry: s.registry, Words: s.words,
+		Channels: []outreach.Channel{ntfy.New(ntfy.Config{}, client, time.Now), webhook.New(client, time.Now)},
+		Log:      s.log, Registerer: s.metrics,
+	})
+	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)
+	return nil
+}
+
+func (s *server) buildPages(context.Context) error {
+	token, err := s.linkToken()
+	if err != nil {
+		return err
+	}
+	s.cfg.Web.Token = web.Secret(token)
+	s.hub = web.NewHub(s.metrics)
+	s.pages, err = newPages(s)
+	return err
+}
+
+// linkToken returns the token of the start-up link: the configured one, or one that is made at the first start and kept, so that the
+// link goes on working after a restart.
+func (s *server) linkToken() (string, error) {
+	if s.cfg.Web.Token != "" {
+		return string(s.cfg.Web.Token), nil
+	}
+	path := filepath.Join(s.cfg.Data, "link.token")
+	text, err := os.ReadFile(path)
+	if err == nil && len(strings.TrimSpace(string(text))) >= web.MinToken {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read the link's token: %w", err)
+	}
+	token := rand.Text()
+	return token, writeSecret(path, []byte(token+"\n"))
+}
+
+// rejectLine puts a line that the database refuses into quarantine, with the database's reason.
+func (s *server) rejectLine(ctx context.Context, line []byte, reason string) error {
+	q := fleet.Quarantined{At: time.Now(), Reason: "database", Detail: reason, Payload: line}
+	var r fleet.Reading
+	if _, err := wire.NextLine(line, &r); err == nil {
+		q.Device, q.Model = fleet.DeviceKey{Tenant: strings.Clone(r.Device.Tenant), Serial: strings.Clone(r.Device.Serial)}, strings.Clone(r.Model)
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return fmt.Errorf("encode a refused line: %w", err)
+	}
+	return s.journal.Append(ctx, []wire.Record{{Stream: wire.Quarantine, Partition: s.journal.PartitionOf(q.Device), Kind: wire.KindQuarantine,
+		Received: q.At, ID: fleet.ID("rej", string(line)), Body: body}})
+}

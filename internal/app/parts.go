@@ -1,0 +1,204 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"aftercare/internal/bridge"
+	"aftercare/internal/gateway"
+	"aftercare/internal/obs"
+	"aftercare/internal/wire"
+)
+
+// part is a row of the role table: what runs when a process has the role. Rows without a role run always.
+type part struct {
+	name string
+	role string
+	run  func(ctx context.Context) error
+}
+
+// parts lists what runs in the order of the data path. Starting goes from the bottom to the top, so that the doors open last,
+// when everything behind them works; stopping goes from the top to the bottom.
+func (s *server) parts() ([]part, error) {
+	table := []part{
+		{"gateway", "gateway", nil}, // made in door, because it must be listening when start returns
+		{"bridge", "bridge", nil},
+		{"ingest", "", s.ingest.Run},
+		{"registry", "", s.registry.Run},
+		{"journal", "", func(ctx context.Context) error { return s.journal.Run(ctx) }},
+		{"history of readings", "history", s.over(wire.Readings, "history", s.history.RunReadings)},
+		{"history of findings", "history", s.over(wire.Findings, "history", s.history.RunFindings)},
+		{"history of changes", "history", s.over(wire.Changes, "history", s.history.RunChanges)},
+		{"rules", "rules", s.engine.Run},
+		{"cases", "cases", s.over(wire.Findings, "cases", func(ctx context.Context, src wire.Source) error { return s.cases.Run(ctx, found{src}) })},
+		{"outreach", "outreach", s.outreach.Run},
+		{"relay", "outreach", s.relay.Run},
+		{"live feed", "web", s.feed},
+	}
+	for i := range table {
+		var err error
+		switch table[i].name {
+		case "gateway":
+			table[i].run, err = s.buildGateway()
+		case "bridge":
+			table[i].run, err = s.buildBridge()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return table, nil
+}
+
+// over runs f on a consumer of a stream that keeps its position under name.
+func (s *server) over(stream wire.Stream, name string, f func(context.Context, wire.Source) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		src, err := s.journal.Open(ctx, stream, -1, name, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f(ctx, src), src.Close())
+	}
+}
+
+func (s *server) start() error {
+	if s.has("web") {
+		if err := s.listen(); err != nil {
+			return err
+		}
+	}
+	table, err := s.parts()
+	if err != nil {
+		return err
+	}
+	for i := len(table) - 1; i >= 0; i-- {
+		p := table[i]
+		if p.run == nil || p.role != "" && !s.has(p.role) {
+			continue
+		}
+		s.life.run(p.name, p.run)
+	}
+	return s.await()
+}
+
+// await waits until the gateway listens.
+func (s *server) await() error {
+	s.addresses.Data = s.cfg.Data
+	if s.gateway == nil {
+		return nil
+	}
+	select {
+	case <-s.gateway.Ready():
+		s.addresses.MQTT = s.gateway.Addr().String()
+		return nil
+	case err := <-s.life.ended:
+		return err
+	case <-time.After(10 * time.Second):
+		return errors.New("the gateway does not listen after 10 s")
+	}
+}
+
+func (s *server) buildGateway() (func(context.Context) error, error) {
+	if !s.has("gateway") {
+		return nil, nil
+	}
+	g, err := gateway.New(s.cfg.Gateway, gateway.Deps{Ingest: s.ingest, Auth: s.registry, Refuse: s.ingest.Refuse, Log: s.log, Metrics: s.metrics})
+	if err != nil {
+		return nil, err
+	}
+	s.gateway = g
+	s.registry.OnRevoke(g.Disconnect)
+	return g.Run, nil
+}
+
+func (s *server) buildBridge() (func(context.Context) error, error) {
+	if !s.has("bridge") || !s.cfg.Bridge.Enabled {
+		return nil, nil
+	}
+	b, err := bridge.New(s.cfg.Bridge, bridge.Deps{Ingest: s.ingest, Refuse: s.ingest.Refuse, Log: s.log, Metrics: s.metrics})
+	if err != nil {
+		return nil, err
+	}
+	return b.Run, nil
+}
+
+// feed hands new notices of the changes stream to the pages that are open.
+func (s *server) feed(ctx context.Context) error {
+	var from uint64
+	if last, err := s.journal.Tail(ctx, wire.Changes, 1); err != nil {
+		return err
+	} else if len(last) > 0 {
+		from = last[0].Seq + 1
+	}
+	src, err := s.journal.Open(ctx, wire.Changes, -1, "", from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	for {
+		records, err := src.Fetch(ctx, 64)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		for _, r := range records {
+			n, err := wire.DecodeChange(r)
+			if err != nil {
+				s.log.Error("a record of the changes stream cannot be read; it is passed over", "seq", r.Seq, "err", err)
+				continue
+			}
+			s.hub.Publish(n)
+		}
+	}
+}
+
+// listen opens the pages' address, and pprof's where one is configured.
+func (s *server) listen() error {
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.cfg.Web.Listen)
+	if err != nil {
+		return fmt.Errorf("open the pages' address (web.listen): %w", err)
+	}
+	s.addresses.Web = "http://" + ln.Addr().String()
+	s.addresses.Link = s.addresses.Web + "/?token=" + string(s.cfg.Web.Token)
+	s.addresses.OwnerLink = s.addresses.Web + "/people/" + demoTenant + "/" + demoOwner + "?token=" + string(s.cfg.Web.Token)
+	s.serve("pages", ln, s.pages.handler, s.pages.web.Close)
+	if s.cfg.Log.Admin == "" {
+		return nil
+	}
+	admin, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.cfg.Log.Admin)
+	if err != nil {
+		return fmt.Errorf("open the admin address (log.admin): %w", err)
+	}
+	s.serve("admin", admin, obs.Pprof(), nil)
+	return nil
+}
+
+// serve runs an HTTP server as a part of its own. before ends what would keep connections open.
+func (s *server) serve(name string, ln net.Listener, h http.Handler, before func()) {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
+	s.life.run(name, func(ctx context.Context) error {
+		failed := make(chan error, 1)
+		go func() { failed <- srv.Serve(ln) }()
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+		}
+		if before != nil {
+			before()
+		}
+		stop, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := srv.Shutdown(stop); err != nil {
+			_ = srv.Close() // whoever still reads is cut off
+		}
+		<-failed
+		return nil
+	})
+}
