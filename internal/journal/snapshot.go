@@ -1,0 +1,86 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// SaveSnapshot keeps body under key in place of what was there. Keys are subject tokens, such as "0.g1.c3". On one replica a
+// snapshot is not synced: after a power cut an older one, or none, may be found.
+func (j *Journal) SaveSnapshot(ctx context.Context, key string, body []byte) error {
+	_, err := j.saveSnapshot(ctx, key, body)
+	return err
+}
+
+// SwapSnapshot is SaveSnapshot under the condition that the key's revision is still the given one (0: the key does not
+// exist). It returns the new revision, or fleet.CodeConflict when somebody else was faster.
+func (j *Journal) SwapSnapshot(ctx context.Context, key string, body []byte, revision uint64) (uint64, error) {
+	return j.saveSnapshot(ctx, key, body, jetstream.WithExpectLastSequencePerSubject(revision))
+}
+
+// LoadSnapshot returns what is kept under key; false when there is nothing.
+func (j *Journal) LoadSnapshot(ctx context.Context, key string) ([]byte, bool, error) {
+	body, revision, err := j.LoadSnapshotRevision(ctx, key)
+	return body, revision > 0, err
+}
+
+// LoadSnapshotRevision is LoadSnapshot with the revision that SwapSnapshot wants; 0 when there is nothing.
+func (j *Journal) LoadSnapshotRevision(ctx context.Context, key string) ([]byte, uint64, error) {
+	if err := validKey(key); err != nil {
+		return nil, 0, err
+	}
+	s, err := j.stream(ctx, wire.Snapshots)
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, snapshotSubject(key))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("journal: load snapshot %q: %w", key, err)
+	}
+	return m.Data, m.Sequence, nil
+}
+
+func (j *Journal) saveSnapshot(ctx context.Context, key string, body []byte, opts ...jetstream.PublishOpt) (uint64, error) {
+	if err := validKey(key); err != nil {
+		return 0, err
+	}
+	l, err := j.current(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, j.cfg.AckTimeout)
+	defer cancel()
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: snapshotSubject(key), Data: body}, opts...)
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return 0, fleet.Errorf(fleet.CodeConflict, "journal: snapshot %q was changed by somebody else: %w", key, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("journal: save snapshot %q of %d bytes: %w", key, len(body), err)
+	}
+	return ack.Sequence, nil
+}
+
+func snapshotSubject(key string) string { return subjectRoot + string(wire.Snapshots) + "." + key }
+
+const keyLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
+func validKey(key string) error {
+	for token := range strings.SplitSeq(key, ".") {
+		if token == "" || strings.Trim(token, keyLetters) != "" {
+			return fleet.Errorf(fleet.CodeInvalid, "journal: snapshot key %q: want letters, digits, - and _ in tokens with dots between", key)
+		}
+	}
+	return nil
+}

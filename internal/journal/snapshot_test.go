@@ -1,0 +1,59 @@
+package journal
+
+import (
+	"testing"
+
+	"aftercare/internal/fleet"
+)
+
+func TestSnapshots(t *testing.T) {
+	cfg := testConfig(t)
+	j := open(t, cfg)
+	if _, ok, err := j.LoadSnapshot(t.Context(), "0.manifest"); ok || err != nil {
+		t.Fatalf("nothing there yet: %v, %v", ok, err)
+	}
+	chunk := make([]byte, 1<<20)
+	for _, body := range [][]byte{[]byte("old"), chunk} {
+		if err := j.SaveSnapshot(t.Context(), "0.g1.c3", body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rev, err := j.SwapSnapshot(t.Context(), "0.manifest", []byte("one"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.SwapSnapshot(t.Context(), "0.manifest", []byte("late"), 0); fleet.CodeOf(err) != fleet.CodeConflict {
+		t.Fatalf("a second first one: %v", err)
+	}
+	if _, err = j.SwapSnapshot(t.Context(), "0.manifest", []byte("two"), rev); err != nil {
+		t.Fatal(err)
+	}
+	closeNow(t, j)
+
+	j = open(t, cfg)
+	body, ok, err := j.LoadSnapshot(t.Context(), "0.g1.c3")
+	if err != nil || !ok || len(body) != len(chunk) {
+		t.Fatalf("chunk: %d bytes, %v, %v", len(body), ok, err)
+	}
+	manifest, revision, err := j.LoadSnapshotRevision(t.Context(), "0.manifest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "manifest", string(manifest), "two")
+	if _, err := j.SwapSnapshot(t.Context(), "0.manifest", []byte("three"), revision); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSnapshotKeys(t *testing.T) {
+	for _, key := range []string{"0", "0.manifest", "12.g1.c3", "a_b-C"} {
+		if err := validKey(key); err != nil {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+	for _, key := range []string{"", ".", "0.", ".0", "0..1", "0.*", ">", "a b", "ä"} {
+		if fleet.CodeOf(validKey(key)) != fleet.CodeInvalid {
+			t.Errorf("%q is accepted", key)
+		}
+	}
+}
