@@ -141,7 +141,7 @@ func (l *life) tick(after time.Duration) []fleet.Finding {
 // want compares findings with "rule phase" words.
 func want(t testing.TB, got []fleet.Finding, expect ...string) {
 	t.Helper()
-	var have []string
+	have := make([]string, 0, len(got))
 	for _, f := range got {
 		have = append(have, f.Rule+" "+string(f.Phase))
 	}

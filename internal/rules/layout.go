@@ -66,7 +66,7 @@ func (p *program) layout() layout {
 
 // Layout returns the set's layout as JSON: two sets with the same layout can read each other's devices byte for byte.
 func (s *Set) Layout() []byte {
-	var all []layout
+	all := make([]layout, 0, len(s.programs))
 	for _, id := range slices.Sorted(maps.Keys(s.programs)) {
 		all = append(all, s.programs[id].layout())
 	}

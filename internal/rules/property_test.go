@@ -32,7 +32,7 @@ type lines struct {
 
 // drawLife makes the readings of a few devices as they are received: live, uploaded later, out of order.
 func drawLife(t *rapid.T) []lines {
-	var out []lines
+	out := make([]lines, 0, 60)
 	now := t0
 	type dev struct {
 		at  time.Time

@@ -85,9 +85,9 @@ func (l *loader) identity(o object, d *draft) {
 	} else if n != nil {
 		l.seen[id] = fmt.Sprintf("%s:%d", r.file, n.Line)
 	}
-	d.ID, d.Rule.Problem = id, id
+	d.ID, d.Problem = id, id
 	if p, n := o.text("problem", false); n != nil {
-		d.Rule.Problem = p
+		d.Problem = p
 		if !validID(p) {
 			r.problem(n, o.path+".problem", idHint, "problem %q is not a name", clip(p))
 		}
@@ -194,7 +194,7 @@ func readTexts(o object) fleet.Texts {
 // hash names the rule's content. The logic hash covers only what decides when it fires and clears.
 func (d *draft) hash() {
 	logic := []any{d.ID, d.When, d.For, d.Clear, d.ClearFor}
-	var ev []string
+	ev := make([]string, 0, len(d.evidence)+2*len(d.normals))
 	for _, e := range d.evidence {
 		ev = append(ev, e.text)
 	}
@@ -204,7 +204,7 @@ func (d *draft) hash() {
 		ev = append(ev, k, d.normal[k].text)
 	}
 	d.logic = digest(logic)
-	d.Version = digest([]any{logic, d.Kind, d.Severity, d.Rule.Problem, d.Pack, ev, d.Texts})
+	d.Version = digest([]any{logic, d.Kind, d.Severity, d.Problem, d.Pack, ev, d.Texts})
 }
 
 func digest(v any) string {

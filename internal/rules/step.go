@@ -56,7 +56,7 @@ func (s *State) Now() time.Time {
 	return time.UnixMilli(s.clock)
 }
 
-// Step takes in one record of the readings stream and appends the findings it leads to to out. What it does depends on the
+// Step takes in one record of the readings stream and appends what it found to out. What it does depends on the
 // state and the record alone.
 //
 // First the clock goes on to the record's receipt time, which runs timers of devices that were not heard from: they can
@@ -99,6 +99,9 @@ func (s *State) step(r *fleet.Reading) {
 		return
 	}
 	d := s.devices[r.Device]
+	if d == nil && len(p.rules) == 0 {
+		return // nothing can ever be found: no state
+	}
 	if d == nil {
 		key := fleet.DeviceKey{Tenant: string([]byte(r.Device.Tenant)), Serial: string([]byte(r.Device.Serial))}
 		d = newDevice(key, p)

@@ -275,6 +275,9 @@ func TestUnknownModelAndBadLinesAreCounted(t *testing.T) {
 	status := l.reading(fleet.Status, 0, "online=false")
 	body = wire.AppendReading(body, &status)
 	want(t, l.step(wire.Record{Kind: wire.KindReadings, Received: t0, Body: body}), "slow opened")
+	ruleless := l.reading(fleet.Telemetry, 0, "temp_c=80")
+	ruleless.Model, ruleless.Device.Serial = "fridge-f2", "F-1"
+	want(t, l.sendReading(ruleless))
 	if c := l.s.Counts(); c.UnknownModel != 1 || c.BadLines != 1 || l.s.Devices() != 1 {
 		t.Errorf("%+v", c)
 	}

@@ -37,7 +37,7 @@ func TestWindowsAgainstTheObviousVersion(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := newDevice(fleet.DeviceKey{}, p)
 		now := t0.UnixMilli()
-		var points []point
+		points := make([]point, 0, 80)
 		for range rapid.IntRange(1, 80).Draw(t, "n") {
 			now += rapid.Int64Range(0, 1_500_000).Draw(t, "step")
 			pt := point{t: now - rapid.SampledFrom([]int64{0, 0, 0, 60_000, 600_000, 7_200_000}).Draw(t, "back"), v: rapid.Float64Range(-100, 100).Draw(t, "v")}

@@ -45,10 +45,10 @@ type snapshotter struct {
 	position  atomic.Uint64
 	saved     atomic.Uint64
 
-	gens   []*manifest   // what is stored, newest first, at most two
+	gens   []*manifest   // what is stored, newest first, at most two; the write's while one goes on
 	flight chan struct{} // closed when the write that goes on is done; nil: none
 	stop   context.CancelFunc
-	result *manifest // set before flight is closed; nil: the write was given up
+	anew   bool // what is stored is of other rules: save even when nothing was read since
 }
 
 func (s *snapshotter) manifestKey(generation uint64) string {
@@ -61,47 +61,40 @@ func (s *snapshotter) chunkKey(id uint32) string {
 
 // begin encodes what changed and starts writing it, unless the last write still goes on or there is nothing new.
 func (s *snapshotter) begin(ctx context.Context, w *worker) {
-	if s.busy() || (len(s.gens) > 0 && s.gens[0].Seq == w.seq) || w.seq == 0 {
+	if s.busy() || w.seq == 0 || (!s.anew && len(s.gens) > 0 && s.gens[0].Seq == w.seq) {
 		return
 	}
+	s.anew = false
 	start := time.Now()
 	m, chunks := s.encode(w)
 	s.metrics.snapshotPause.Observe(time.Since(start).Seconds())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stop lets it finish, within the stop timeout
 	done := make(chan struct{})
-	s.flight, s.stop, s.result = done, cancel, nil
+	s.flight, s.stop = done, cancel
 	go func() {
 		defer close(done)
 		defer cancel()
 		if s.write(ctx, m, chunks) == nil {
 			s.metrics.snapshotSeconds.Observe(time.Since(start).Seconds())
-			s.result = m
+			s.gens = append([]*manifest{m}, s.gens...)
+			s.gens = s.gens[:min(len(s.gens), 2)]
+			s.publish()
 		}
 	}()
 }
 
-// busy reports whether a write goes on, and takes in the result of one that ended.
+// busy reports whether a write goes on.
 func (s *snapshotter) busy() bool {
 	if s.flight == nil {
 		return false
 	}
 	select {
 	case <-s.flight:
-		s.land()
+		s.flight = nil
 		return false
 	default:
 		return true
 	}
-}
-
-func (s *snapshotter) land() {
-	s.flight = nil
-	if s.result == nil {
-		return
-	}
-	s.gens = append([]*manifest{s.result}, s.gens...)
-	s.gens = s.gens[:min(len(s.gens), 2)]
-	s.publish()
 }
 
 func (s *snapshotter) publish() {
@@ -124,7 +117,7 @@ func (s *snapshotter) finish(ctx context.Context, w *worker) {
 			s.stop()
 			<-s.flight
 		}
-		s.land()
+		s.flight = nil
 	}
 	wait()
 	if w.broken || ctx.Err() != nil {
@@ -232,6 +225,7 @@ func (s *snapshotter) load(ctx context.Context, set *rules.Set) (*rules.State, u
 				s.gens = gens[i:]
 				if string(set.Layout()) != string(m.Layout) {
 					state.Resave(0) // the numbers in the old chunks mean something else now
+					s.anew = true
 				}
 				s.publish()
 				return state, m.Seq, ended, nil

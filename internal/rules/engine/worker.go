@@ -30,7 +30,7 @@ type worker struct {
 
 func (w *worker) run(ctx context.Context) error {
 	if err := w.load(ctx); err != nil {
-		return nil //nolint:nilerr // only ctx ends it: stopping is no failure
+		return nil // only ctx ends it: stopping is no failure
 	}
 	next := time.Now().Add(w.cfg.SnapshotEvery)
 	pause := backoff{}

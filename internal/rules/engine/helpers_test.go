@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/rules"
+	"aftercare/internal/wire"
+)
+
+var t0 = time.UnixMilli(1_700_000_000_000).UTC()
+
+// memory is the journal, the findings stream and the snapshots of a test, all in memory.
+type memory struct {
+	mu      sync.Mutex
+	records []wire.Record
+	more    chan struct{} // closed and replaced when a record is appended
+	opened  []uint64      // the sequences sources were opened from
+	opens   int
+	closed  int
+	found   []fleet.Finding
+	kept    map[string][]byte
+	saves   []string
+
+	failFetch, failEmit, failSave, failLoad int // so many calls fail
+}
+
+func newMemory() *memory { return &memory{more: make(chan struct{}), kept: map[string][]byte{}} }
+
+var errAway = errors.New("away")
+
+func (m *memory) fails(n *int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if *n > 0 {
+		*n--
+		return true
+	}
+	return false
+}
+
+func (m *memory) append(rec wire.Record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rec.Seq = uint64(len(m.records) + 1)
+	m.records = append(m.records, rec)
+	close(m.more)
+	m.more = make(chan struct{})
+}
+
+// send appends one reading of a device: partition is the last digit of the serial modulo 2.
+func (m *memory) send(serial string, seq int64, after time.Duration, drain float64) {
+	at := t0.Add(after)
+	r := fleet.Reading{
+		Device: fleet.DeviceKey{Tenant: "demo", Serial: serial}, Model: "washer-w7", Time: at, Boot: 1, Seq: seq, HasSeq: true,
+		Fields: []fleet.Field{{Name: "drain_s", Value: fleet.Value{Float: drain}}},
+	}
+	m.append(wire.Record{
+		Kind: wire.KindReadings, Partition: int(serial[len(serial)-1]) % 2, Received: at, Body: wire.AppendReading(nil, &r),
+	})
+}
+
+func (m *memory) OpenReadings(_ context.Context, partition int, from uint64) (wire.Source, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.opens++
+	if partition == 0 {
+		m.opened = append(m.opened, from)
+	}
+	return &source{m: m, partition: partition, at: from}, nil
+}
+
+func (m *memory) Emit(_ context.Context, _ int, fs []fleet.Finding) error {
+	if m.fails(&m.failEmit) {
+		return errAway
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.found = append(m.found, fs...)
+	return nil
+}
+
+func (m *memory) Save(_ context.Context, key string, body []byte) error {
+	if m.fails(&m.failSave) {
+		return errAway
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept[key] = slices.Clone(body)
+	m.saves = append(m.saves, key)
+	return nil
+}
+
+func (m *memory) Load(_ context.Context, key string) ([]byte, bool, error) {
+	if m.fails(&m.failLoad) {
+		return nil, false, errAway
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b, ok := m.kept[key]
+	return b, ok, nil
+}
+
+// saved is how many bodies were saved.
+func (m *memory) saved() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.saves)
+}
+
+// marks is the set of findings, whatever the repeats.
+func (m *memory) marks() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]string, 0, len(m.found))
+	for _, f := range m.found {
+		out = append(out, fmt.Sprintf("%s %s %s#%d %s %v", f.Rule, f.Device, f.ID, f.Revision, f.Phase, f.Live))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+type source struct {
+	m         *memory
+	partition int
+	at        uint64
+}
+
+func (s *source) Fetch(ctx context.Context, most int) ([]wire.Record, error) {
+	if s.m.fails(&s.m.failFetch) {
+		return nil, errAway
+	}
+	for {
+		s.m.mu.Lock()
+		var out []wire.Record
+		for _, r := range s.m.records {
+			if r.Seq >= s.at && r.Partition == s.partition && len(out) < most {
+				out = append(out, r)
+			}
+		}
+		more := s.m.more
+		s.m.mu.Unlock()
+		if len(out) > 0 {
+			s.at = out[len(out)-1].Seq + 1
+			return out, nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *source) Commit(context.Context, uint64) error { return nil }
+
+func (s *source) Close() error {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.m.closed++
+	return nil
+}
+
+func loadRules(t testing.TB, conditions ...string) *rules.Set {
+	t.Helper()
+	pack := "pack: test\napplies: {category: washing-machine}\nrules:\n"
+	for i := 0; i < len(conditions); i += 2 {
+		pack += fmt.Sprintf("  - {id: %s, kind: fault, severity: due, %s, text: {en: &t {what: w, why: y, otherwise: o, do: d, clear: c}, de: *t}}\n",
+			conditions[i], conditions[i+1])
+	}
+	set, problems := rules.Load(fstest.MapFS{"x.yaml": {Data: []byte(pack)}}, []fleet.Model{{
+		ID: "washer-w7", Category: "washing-machine", Interval: 10 * time.Minute, Fields: []fleet.FieldSpec{{Name: "drain_s", Unit: "s"}},
+	}})
+	for _, p := range problems {
+		t.Fatal(p)
+	}
+	return set
+}
+
+// run starts an engine and returns how to stop it.
+func run(t testing.TB, m *memory, set *rules.Set) (e *Engine, stop func()) {
+	t.Helper()
+	e = New(DefaultConfig(), set, Deps{Partitions: 2, Log: m, Findings: m, Snapshots: m})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	return e, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	}
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// pass lets time go by inside a synctest bubble.
+func pass(d time.Duration) { <-time.After(d) }
