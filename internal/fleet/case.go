@@ -35,6 +35,7 @@ type Case struct {
 	Told      Severity  // highest severity a message was asked for
 	ToldAny   bool      // whether a message was asked for at all
 	AllClear  bool      // whether the last message asked for was the all-clear
+	BackAt    time.Time // when the message is due that the problem is back after the all-clear, if it still is by then; zero: none is
 	SeenUntil time.Time // findings opened until then that are not in Episodes were applied before: forgotten here or part of an earlier case
 	Outcome   string    // why it is resolved: "cleared", "fixed", "no fault found", ...
 	Assignee  string

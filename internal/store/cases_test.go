@@ -13,7 +13,7 @@ import (
 func aCase(id, serial string, sev fleet.Severity, opened time.Time) fleet.Case {
 	return fleet.Case{ID: id, Device: fleet.DeviceKey{Tenant: "demo", Serial: serial}, Model: "washer-w7", Category: "washing-machine",
 		Problem: "washer-drain", Rule: "washer-drain-slow", Kind: fleet.KindMaintenance, Severity: sev, State: fleet.CaseOpen,
-		OpenedAt: opened, UpdatedAt: opened, Count: 1, Live: true, Told: sev, ToldAny: true, SeenUntil: t0.Add(-time.Hour),
+		OpenedAt: opened, UpdatedAt: opened, Count: 1, Live: true, Told: sev, ToldAny: true, AllClear: true, BackAt: t0.Add(time.Minute), SeenUntil: t0.Add(-time.Hour),
 		Episodes: []fleet.Episode{{FindingID: "f-" + id, Rule: "washer-drain-slow", Kind: fleet.KindMaintenance, Severity: sev, OpenedAt: opened,
 			Evidence: []fleet.Evidence{{Name: "drain_s", Value: 55.2, Unit: "s", At: opened}}}}}
 }

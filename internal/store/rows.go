@@ -114,6 +114,7 @@ type caseRow struct {
 	Told          int64  `bun:"told"`
 	ToldAny       bool   `bun:"told_any"`
 	AllClear      bool   `bun:"all_clear"`
+	BackAt        int64  `bun:"back_at"`
 	SeenUntil     int64  `bun:"seen_until"`
 	Outcome       string `bun:"outcome"`
 	Assignee      string `bun:"assignee"`
@@ -128,7 +129,7 @@ func caseToRow(c *fleet.Case) (caseRow, error) {
 	return caseRow{Tenant: c.Device.Tenant, ID: c.ID, Version: c.Version, Serial: c.Device.Serial, Model: c.Model,
 		Category: c.Category, Problem: c.Problem, Rule: c.Rule, Kind: string(c.Kind), Severity: int64(c.Severity),
 		State: string(c.State), OpenedAt: toMS(c.OpenedAt), UpdatedAt: toMS(c.UpdatedAt), ClosedAt: toMS(c.ClosedAt),
-		EpisodeCount: c.Count, Live: c.Live, Told: int64(c.Told), ToldAny: c.ToldAny, AllClear: c.AllClear,
+		EpisodeCount: c.Count, Live: c.Live, Told: int64(c.Told), ToldAny: c.ToldAny, AllClear: c.AllClear, BackAt: toMS(c.BackAt),
 		SeenUntil: toMS(c.SeenUntil), Outcome: c.Outcome, Assignee: c.Assignee, Episodes: string(episodes)}, nil
 }
 
@@ -137,7 +138,7 @@ func (r *caseRow) fleetCase() (fleet.Case, error) {
 		Model: r.Model, Category: r.Category, Problem: r.Problem, Rule: r.Rule, Kind: fleet.Kind(r.Kind),
 		Severity: severity(r.Severity), State: fleet.CaseState(r.State), OpenedAt: fromMS(r.OpenedAt),
 		UpdatedAt: fromMS(r.UpdatedAt), ClosedAt: fromMS(r.ClosedAt), Count: r.EpisodeCount, Live: r.Live,
-		Told: severity(r.Told), ToldAny: r.ToldAny, AllClear: r.AllClear, SeenUntil: fromMS(r.SeenUntil),
+		Told: severity(r.Told), ToldAny: r.ToldAny, AllClear: r.AllClear, BackAt: fromMS(r.BackAt), SeenUntil: fromMS(r.SeenUntil),
 		Outcome: r.Outcome, Assignee: r.Assignee}
 	if err := json.Unmarshal([]byte(r.Episodes), &c.Episodes); err != nil {
 		return c, fmt.Errorf("episodes of case %q: %w", r.ID, err)

@@ -87,6 +87,7 @@ CREATE TABLE cases (
     told          BIGINT  NOT NULL,
     told_any      BOOLEAN NOT NULL,
     all_clear     BOOLEAN NOT NULL,
+    back_at       BIGINT  NOT NULL,
     seen_until    BIGINT  NOT NULL,
     outcome       TEXT    NOT NULL,
     assignee      TEXT    NOT NULL,
