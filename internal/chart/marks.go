@@ -10,7 +10,7 @@ import (
 // Symbol is a state's shape. State is never colour alone: each has its own form, which is readable in grey.
 type Symbol string
 
-// The symbols: a full dot, a half dot, a triangle, a square, a diamond, a small dot, a ring.
+// The symbols: a full dot, a half dot, a triangle, a square (twice), a small dot, a ring.
 const (
 	Good   Symbol = "good"
 	Watch  Symbol = "watch"
@@ -28,10 +28,8 @@ func (s Symbol) Shape() string {
 		return `<circle cx="6" cy="6" r="4.5" fill="none" stroke="currentColor" stroke-width="1.5"/><path d="M6 1.5a4.5 4.5 0 0 0 0 9z" fill="currentColor"/>`
 	case Due:
 		return `<path d="M6 .8 11.6 11H.4z" fill="currentColor"/>`
-	case Fault:
+	case Fault, Danger: // told apart by their word
 		return `<path d="M1.2 1.2h9.6v9.6H1.2z" fill="currentColor"/>`
-	case Danger:
-		return `<path d="M6 0l6 6-6 6-6-6z" fill="currentColor"/>`
 	case Info:
 		return `<circle cx="6" cy="6" r="2.5" fill="currentColor"/>`
 	case Silent:

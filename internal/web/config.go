@@ -1,0 +1,94 @@
+package web
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Secret is a string that prints as redacted.
+type Secret string
+
+// String hides the value; use string(s) where it is really needed.
+func (Secret) String() string { return "[redacted]" }
+
+// GoString hides the value in %#v.
+func (Secret) GoString() string { return `web.Secret("[redacted]")` }
+
+// MarshalText hides the value in logs and dumps.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// Config says where and how the pages answer.
+type Config struct {
+	Listen string   `mapstructure:"listen"` // loopback address and port of pages and API
+	Hosts  []string `mapstructure:"hosts"`  // further names accepted in the Host header: "name" (any port) or "name:port"
+	Token  Secret   `mapstructure:"token"`  // of the start-up link; empty: the caller makes a random one
+	Tenant string   `mapstructure:"tenant"` // whose rows the pages show, until people sign in
+	Zone   string   `mapstructure:"zone"`   // IANA time zone of the desk; empty: the machine's
+	Locale string   `mapstructure:"locale"` // "auto" (what the browser asks for), "en", "de"
+	// MaxLive bounds the open live connections; one more is asked to come again.
+	MaxLive int `mapstructure:"max_live"`
+}
+
+// DefaultConfig answers on 127.0.0.1:8080 for the tenant demo, in the browser's language and the machine's time zone.
+func DefaultConfig() Config {
+	return Config{Listen: "127.0.0.1:8080", Tenant: "demo", Locale: "auto", MaxLive: 64}
+}
+
+// MinToken is the shortest token accepted, in characters: 128 bits in base 32.
+const MinToken = 26
+
+// Validate names the field and the value of what is wrong. Addresses that are not loopback are refused: there is no sign-in yet.
+func (c Config) Validate() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("web.listen %q: want address:port: %w", c.Listen, err)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("web.listen %q: port: %w", c.Listen, err)
+	}
+	if !loopback(host) {
+		return fmt.Errorf("web.listen %q: want a loopback address such as 127.0.0.1: the pages have no sign-in yet", c.Listen)
+	}
+	for _, h := range c.Hosts {
+		if h == "" || strings.ContainsAny(h, " /*") {
+			return fmt.Errorf("web.hosts %q: want a name or name:port", h)
+		}
+	}
+	if c.Token != "" && len(c.Token) < MinToken {
+		return fmt.Errorf("web.token: %d characters, want at least %d, random", len(c.Token), MinToken)
+	}
+	if _, err := c.location(); err != nil {
+		return fmt.Errorf("web.zone %q: %w", c.Zone, err)
+	}
+	switch c.Locale {
+	case "auto", "en", "de":
+	default:
+		return fmt.Errorf("web.locale %q: want auto, en or de", c.Locale)
+	}
+	if c.Tenant == "" {
+		return fmt.Errorf("web.tenant %q: want the tenant whose fleet is shown", c.Tenant)
+	}
+	if c.MaxLive < 1 {
+		return fmt.Errorf("web.max_live %d: want at least 1", c.MaxLive)
+	}
+	return nil
+}
+
+func (c Config) location() (*time.Location, error) {
+	if c.Zone == "" {
+		return time.Local, nil
+	}
+	return time.LoadLocation(c.Zone)
+}
+
+// loopback reports whether host is localhost or a loopback address, with or without brackets.
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.IsLoopback()
+}

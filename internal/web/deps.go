@@ -1,0 +1,93 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/words"
+)
+
+// What the pages need from the rest of the program. All methods may be called concurrently; those with a context may wait
+// for a database, the others answer from memory. Lists come newest first unless they say otherwise. What does not exist is
+// a fleet error with CodeNotFound.
+type (
+	// Cases reads cases.
+	Cases interface {
+		Cases(ctx context.Context, f fleet.CaseFilter) ([]fleet.Case, error)
+		Case(ctx context.Context, tenant, id string) (*fleet.Case, error)
+	}
+	// Stories reads what happened to a case, oldest first.
+	Stories interface {
+		CaseAudit(ctx context.Context, tenant, caseID string) ([]fleet.Audit, error)
+		CaseDeliveries(ctx context.Context, tenant, caseID string) ([]fleet.Delivery, error)
+	}
+	// Devices reads the registry: a page of devices and how many there are in all; a person.
+	Devices interface {
+		Devices(ctx context.Context, f fleet.DeviceFilter) ([]fleet.Device, int, error)
+		Person(ctx context.Context, tenant, id string) (*fleet.Person, error)
+	}
+	// Models answers what a model's devices send and mean.
+	Models interface {
+		Model(id string) (*fleet.Model, bool)
+	}
+	// Mail reads messages: one person's inbox, everybody's, and what became of each message on each channel.
+	Mail interface {
+		Inbox(ctx context.Context, tenant, personID string, limit int) ([]fleet.Message, error)
+		RecentMessages(ctx context.Context, tenant string, limit int) ([]fleet.Message, error)
+		RecentDeliveries(ctx context.Context, tenant string, limit int) ([]fleet.Delivery, error)
+	}
+	// History reads time series. Series returns means over `every`, oldest first, nothing for an interval without readings.
+	History interface {
+		Series(ctx context.Context, key fleet.DeviceKey, model, field string, from, to time.Time, every time.Duration) ([]fleet.Point, error)
+		Latest(ctx context.Context, key fleet.DeviceKey, model string) (fleet.Reading, error)
+		LastSeen(ctx context.Context, tenant string, models []string) (map[string]time.Time, error)
+	}
+	// Doors reads what did not get in. Refusals are the latest, newest first, and the counts since the process started.
+	Doors interface {
+		Quarantined(ctx context.Context, tenant string, limit int) ([]fleet.Quarantined, error)
+		Refusals() (recent []fleet.Refusal, byReason map[string]uint64)
+		Pulse() Pulse
+	}
+	// Teller says a case in a person's words; words.Renderer is one.
+	Teller interface {
+		Render(in words.Input) words.Rendered
+	}
+	// Agent is what a person at the desk can do with a case. Errors carry a fleet code.
+	Agent interface {
+		Acknowledge(ctx context.Context, tenant, caseID, actor string) error
+		Resolve(ctx context.Context, tenant, caseID, actor, outcome, note string) error
+		Comment(ctx context.Context, tenant, caseID, actor, text string) error
+	}
+	// Feed is the live feed of notices. The channel is closed when the subscriber was too slow or the feed ends; cancel may
+	// be called more than once. Hub is one.
+	Feed interface {
+		Subscribe() (notices <-chan fleet.Notice, cancel func())
+	}
+)
+
+// Pulse is how much comes in.
+type Pulse struct {
+	PerMinute   float64   // readings stored a minute, of late
+	LastReading time.Time // receipt time of the last one; zero: none yet
+}
+
+// Deps is what New is given. All are required but Registerer and Now.
+type Deps struct {
+	Cases      Cases
+	Stories    Stories
+	Devices    Devices
+	Models     Models
+	Mail       Mail
+	History    History
+	Doors      Doors
+	Agent      Agent
+	Feed       Feed
+	Teller     Teller
+	Log        *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+	Now        func() time.Time      // nil: time.Now; the one clock of the pages
+}

@@ -1,0 +1,178 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"aftercare/internal/fleet"
+)
+
+const (
+	overviewCases    = 12
+	overviewMessages = 8
+	newQuarantine    = 24 * time.Hour // what came aside within this is pointed out
+)
+
+type overviewPage struct {
+	*view
+	Headline   string
+	Glance     []stateCount
+	Pulse      string
+	PulseAt    time.Time
+	Cases      []caseRow
+	MoreCases  int
+	Messages   []messageRow
+	Categories []categoryLine
+	Quarantine int
+	SeenFailed bool
+	Devices    int
+}
+
+type stateCount struct {
+	State state
+	Count int
+	URL   string
+}
+
+type categoryLine struct {
+	categoryCount
+	URL    string
+	States []stateCount
+}
+
+func (s *Web) overview(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	snap, err := s.fleet.get(ctx)
+	if err != nil {
+		return err
+	}
+	v := s.view(w, r, "overview")
+	v.Title = v.T("nav.overview")
+	p := overviewPage{view: v, SeenFailed: snap.seenErr != nil, Devices: len(snap.devices)}
+	p.Headline = v.N("overview.cases", len(snap.open)) + " " + v.N("overview.devices", len(snap.devices))
+	if len(snap.open) == 0 {
+		p.Headline = v.T("overview.allwell") + " " + v.N("overview.devices", len(snap.devices))
+	}
+	p.pulse(s.deps.Doors.Pulse())
+	p.Cases = s.caseRows(ctx, v, snap, snap.open[:min(len(snap.open), overviewCases)])
+	p.MoreCases = len(snap.open) - len(p.Cases)
+	p.categories(snap)
+	if p.Messages, err = s.recentMessages(ctx, v, snap, overviewMessages); err != nil {
+		return err
+	}
+	if p.Quarantine, err = s.newInQuarantine(ctx, v.Now); err != nil {
+		s.log.Warn("quarantine", "err", err) // the rest of the page is still true
+	}
+	return s.render(w, r, http.StatusOK, "overview", p)
+}
+
+func (p *overviewPage) pulse(b Pulse) {
+	if b.LastReading.IsZero() {
+		p.Pulse = p.T("pulse.none")
+		return
+	}
+	p.Pulse = strings.ReplaceAll(p.T("pulse"), "#", p.Loc.Number(b.PerMinute, 2))
+	p.PulseAt = b.LastReading
+}
+
+func (p *overviewPage) categories(snap *snapshot) {
+	total := map[state]int{}
+	for _, c := range snap.categories(p.L) {
+		line := categoryLine{categoryCount: c, URL: "/devices?category=" + c.Category}
+		for _, st := range stateOrder {
+			if n := c.States[st]; n > 0 {
+				total[st] += n
+				line.States = append(line.States, stateCount{st, n, line.URL + "&state=" + string(st)})
+			}
+		}
+		p.Categories = append(p.Categories, line)
+	}
+	for _, st := range stateOrder {
+		if total[st] > 0 {
+			p.Glance = append(p.Glance, stateCount{st, total[st], "/devices?state=" + string(st)})
+		}
+	}
+}
+
+// quarantineShown is how many entries a page shows at most.
+const quarantineShown = 100
+
+func (s *Web) newInQuarantine(ctx context.Context, now time.Time) (int, error) {
+	all, err := s.deps.Doors.Quarantined(ctx, s.cfg.Tenant, quarantineShown)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, q := range all {
+		if now.Sub(q.At) < newQuarantine {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// messageRow is one message as one line: to whom, what, when, and what became of it on each channel.
+type messageRow struct {
+	*view
+	ID        string
+	At        time.Time
+	Title     string
+	Body      []string // paragraphs
+	State     state
+	To        string
+	ToURL     string
+	CaseURL   string
+	Device    string
+	DeviceURL string
+	Channels  []channelState
+	Read      bool
+}
+
+type channelState struct {
+	Channel string
+	State   string // sent, held, skipped, dead, other
+	Word    string
+	Reason  string
+	At      time.Time
+}
+
+func (s *Web) recentMessages(ctx context.Context, v *view, snap *snapshot, limit int) ([]messageRow, error) {
+	msgs, err := s.deps.Mail.RecentMessages(ctx, s.cfg.Tenant, limit)
+	if err != nil {
+		return nil, err
+	}
+	people := s.names(ctx)
+	rows := make([]messageRow, 0, len(msgs))
+	for _, m := range msgs {
+		rows = append(rows, s.messageRow(v, snap, people, m))
+	}
+	return rows, nil
+}
+
+func (s *Web) messageRow(v *view, snap *snapshot, people *names, m fleet.Message) messageRow {
+	row := messageRow{view: v, ID: m.ID, At: m.At, Title: m.Title, Body: paragraphs(m.Body), State: severityState(m.Severity),
+		To: people.name(m.PersonID), ToURL: personURL(m.Tenant, m.PersonID), DeviceURL: deviceURL(m.Device), Device: m.Device.Serial,
+		Read: !m.ReadAt.IsZero()}
+	if m.CaseID != "" {
+		row.CaseURL = "/cases/" + m.Tenant + "/" + m.CaseID
+	}
+	if m.Topic == "cleared" {
+		row.State = "good"
+	}
+	if d := snap.device(m.Device.Serial); d != nil {
+		row.Device = s.thing(d, v)
+	}
+	return row
+}
+
+func paragraphs(body string) []string {
+	var out []string
+	for _, p := range strings.Split(body, "\n\n") {
+		if p = strings.TrimSpace(p); p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,223 @@
+package web
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"time"
+
+	"aftercare/internal/chart"
+	"aftercare/internal/fleet"
+)
+
+const (
+	snapshotAge   = 3 * time.Second  // how old the view of the fleet may be
+	seenAge       = 20 * time.Second // how old the answer to "last heard" may be
+	silentAtLeast = 30 * time.Minute // no shorter pause is called silence
+	silentMissed  = 3                // intervals missed
+	// A fleet beyond these will want its counts and filters in SQL instead.
+	snapshotDevices = 50_000
+	snapshotCases   = 10_000
+)
+
+var openStates = []fleet.CaseState{fleet.CaseOpen, fleet.CaseAcked}
+
+// state is how a device is, worst first where several hold.
+type state = chart.Symbol
+
+// stateOrder is the order of lists and summaries.
+var stateOrder = []state{chart.Danger, chart.Fault, chart.Due, chart.Watch, chart.Silent, chart.Good}
+
+func severityState(s fleet.Severity) state {
+	switch s {
+	case fleet.Danger:
+		return chart.Danger
+	case fleet.Fault:
+		return chart.Fault
+	case fleet.Due:
+		return chart.Due
+	case fleet.Watch:
+		return chart.Watch
+	default:
+		return chart.Info
+	}
+}
+
+// snapshot is the whole fleet of the tenant at one moment: devices, open cases and when each was last heard.
+type snapshot struct {
+	at      time.Time
+	devices []fleet.Device // by name, then serial
+	index   map[string]int // serial to place in devices
+	open    []fleet.Case   // most severe first, then newest
+	worst   map[string]state
+	seen    map[string]time.Time
+	// seenErr is why nobody knows when devices were last heard: then none is called silent.
+	seenErr error
+	models  Models
+}
+
+func (s *snapshot) device(serial string) *fleet.Device {
+	if i, ok := s.index[serial]; ok {
+		return &s.devices[i]
+	}
+	return nil
+}
+
+// state of one device: the worst open case, else silence, else good.
+func (s *snapshot) state(d *fleet.Device) state {
+	if w, ok := s.worst[d.Key.Serial]; ok && w != chart.Info {
+		return w
+	}
+	if s.silent(d) {
+		return chart.Silent
+	}
+	return chart.Good
+}
+
+func (s *snapshot) silent(d *fleet.Device) bool {
+	if s.seenErr != nil {
+		return false
+	}
+	allowed := silentAtLeast
+	if m, ok := s.models.Model(d.Model); ok {
+		allowed = max(allowed, silentMissed*m.Interval)
+	}
+	return s.at.Sub(s.seen[d.Key.Serial]) > allowed
+}
+
+// snapshots keeps the latest snapshot for a few seconds, so that many viewers cost one look at the database.
+type snapshots struct {
+	deps   *Deps
+	tenant string
+	now    func() time.Time
+	mu     sync.Mutex
+	last   *snapshot
+	seen   map[string]time.Time
+	seenAt time.Time
+}
+
+func (f *snapshots) get(ctx context.Context) (*snapshot, error) {
+	f.mu.Lock() // held while loading: the others wait for the one that loads
+	defer f.mu.Unlock()
+	if now := f.now(); f.last != nil && now.Sub(f.last.at) < snapshotAge && !now.Before(f.last.at) {
+		return f.last, nil
+	}
+	s, err := f.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.last = s
+	return s, nil
+}
+
+// forget makes the next get look again: after a notice or an agent's action the page must show it.
+func (f *snapshots) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = nil
+}
+
+func (f *snapshots) load(ctx context.Context) (*snapshot, error) {
+	s := &snapshot{at: f.now(), models: f.deps.Models, index: map[string]int{}, worst: map[string]state{}}
+	var err error
+	if s.devices, _, err = f.deps.Devices.Devices(ctx, fleet.DeviceFilter{Tenant: f.tenant, Limit: snapshotDevices}); err != nil {
+		return nil, err
+	}
+	if s.open, err = f.deps.Cases.Cases(ctx, fleet.CaseFilter{Tenant: f.tenant, States: openStates, Limit: snapshotCases}); err != nil {
+		return nil, err
+	}
+	s.seen, s.seenErr = f.heard(ctx, s)
+	sort.SliceStable(s.devices, func(i, j int) bool {
+		a, b := s.devices[i], s.devices[j]
+		if a.Category != b.Category {
+			return a.Category < b.Category
+		}
+		return a.Key.Serial < b.Key.Serial
+	})
+	for i := range s.devices {
+		s.index[s.devices[i].Key.Serial] = i
+	}
+	sortCases(s.open)
+	for i := len(s.open) - 1; i >= 0; i-- { // mildest first, so that the worst stays
+		s.worst[s.open[i].Device.Serial] = severityState(s.open[i].Severity)
+	}
+	return s, nil
+}
+
+// heard asks when each device was last heard of, less often than for the rest: silence is a matter of half an hour, and the
+// question goes through all series.
+func (f *snapshots) heard(ctx context.Context, s *snapshot) (map[string]time.Time, error) {
+	if f.seen != nil && s.at.Sub(f.seenAt) < seenAge && !s.at.Before(f.seenAt) {
+		return f.seen, nil
+	}
+	var models []string
+	have := map[string]bool{}
+	for i := range s.devices {
+		if m := s.devices[i].Model; !have[m] {
+			have[m] = true
+			models = append(models, m)
+		}
+	}
+	seen, err := f.deps.History.LastSeen(ctx, f.tenant, models)
+	if err != nil {
+		f.seen = nil
+		return nil, err
+	}
+	f.seen, f.seenAt = seen, s.at
+	return seen, nil
+}
+
+// sortCases puts the most severe first, then the one that changed last.
+func sortCases(cs []fleet.Case) {
+	sort.SliceStable(cs, func(i, j int) bool {
+		a, b := &cs[i], &cs[j]
+		if (a.State == fleet.CaseResolved) != (b.State == fleet.CaseResolved) {
+			return b.State == fleet.CaseResolved
+		}
+		if a.State == fleet.CaseResolved {
+			return a.UpdatedAt.After(b.UpdatedAt)
+		}
+		if a.Severity != b.Severity {
+			return a.Severity > b.Severity
+		}
+		return a.OpenedAt.After(b.OpenedAt)
+	})
+}
+
+// categoryCount is one line of the fleet at a glance.
+type categoryCount struct {
+	Category string
+	Label    string
+	Total    int
+	States   map[state]int
+}
+
+func (s *snapshot) categories(l lang) []categoryCount {
+	by := map[string]*categoryCount{}
+	var names []string
+	for i := range s.devices {
+		d := &s.devices[i]
+		c := by[d.Category]
+		if c == nil {
+			c = &categoryCount{Category: d.Category, Label: s.categoryLabel(d, l), States: map[state]int{}}
+			by[d.Category] = c
+			names = append(names, d.Category)
+		}
+		c.Total++
+		c.States[s.state(d)]++
+	}
+	sort.Strings(names)
+	out := make([]categoryCount, 0, len(names))
+	for _, n := range names {
+		out = append(out, *by[n])
+	}
+	return out
+}
+
+// categoryLabel is what the category's first device is called by its profile.
+func (s *snapshot) categoryLabel(d *fleet.Device, l lang) string {
+	if m, ok := s.models.Model(d.Model); ok && m.Label.In(string(l)) != "" {
+		return upperFirst(m.Label.In(string(l)))
+	}
+	return upperFirst(humanise(d.Category))
+}
