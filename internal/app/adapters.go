@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"aftercare/internal/cases"
 	"aftercare/internal/fleet"
 	"aftercare/internal/journal"
 	"aftercare/internal/store"
@@ -80,6 +81,21 @@ func (f found) Next(ctx context.Context) ([]fleet.Finding, func(context.Context)
 	}
 	last := records[len(records)-1].Seq
 	return out, func(ctx context.Context) error { return f.src.Commit(ctx, last) }, nil
+}
+
+// desk is what agents do, as the pages see it.
+type desk struct{ c *cases.Cases }
+
+func (d desk) Acknowledge(ctx context.Context, tenant, caseID, actor string) error {
+	return d.c.Acknowledge(ctx, cases.Action{Tenant: tenant, CaseID: caseID, Actor: actor, At: time.Now()})
+}
+
+func (d desk) Resolve(ctx context.Context, tenant, caseID, actor, outcome, note string) error {
+	return d.c.Resolve(ctx, cases.Action{Tenant: tenant, CaseID: caseID, Actor: actor, Note: note, At: time.Now()}, outcome)
+}
+
+func (d desk) Comment(ctx context.Context, tenant, caseID, actor, text string) error {
+	return d.c.Comment(ctx, cases.Action{Tenant: tenant, CaseID: caseID, Actor: actor, Note: text, At: time.Now()})
 }
 
 // waking is the store as cases see it; a commit wakes those who wait for outbox rows.

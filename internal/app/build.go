@@ -38,7 +38,19 @@ func (s *server) buildEngine(context.Context) error {
 		Logger:     s.log,
 		Registerer: s.metrics,
 	})
+	if s.has("rules") {
+		s.journal.Protect(s.snapshotted)
+	}
 	return nil
+}
+
+// snapshotted says, by partition, up to where the rules need no reading any more.
+func (s *server) snapshotted() map[int]uint64 {
+	out := make(map[int]uint64, s.journal.Partitions())
+	for p := range s.journal.Partitions() {
+		out[p] = s.engine.Position(p)
+	}
+	return out
 }
 
 func (s *server) buildCases(context.Context) error {

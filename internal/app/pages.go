@@ -31,14 +31,14 @@ type pages struct {
 func newPages(s *server) (*pages, error) {
 	sources := web.Deps{
 		Cases: s.store, Stories: s.store, Devices: people{s.store, s.registry}, Models: s.registry, Mail: s.store, History: s.history,
-		Doors: doors{s.ingest, s.journal}, Agent: s.cases, Feed: s.hub, Teller: s.words, Log: s.log, Registerer: s.metrics,
+		Doors: doors{s.ingest, s.journal}, Agent: desk{s.cases}, Feed: s.hub, Teller: s.words, Log: s.log, Registerer: s.metrics,
 	}
 	w, err := web.New(s.cfg.Web, sources)
 	if err != nil {
 		return nil, err
 	}
 	a := api.New(api.Config{Tenant: s.cfg.Web.Tenant, Version: s.version}, api.Deps{
-		Cases: s.store, Stories: s.store, Devices: sources.Devices, Models: s.registry, Mail: s.store, History: s.history, Doors: sources.Doors, Agent: s.cases, Log: s.log})
+		Cases: s.store, Stories: s.store, Devices: sources.Devices, Models: s.registry, Mail: s.store, History: s.history, Doors: sources.Doors, Agent: sources.Agent, Log: s.log})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", w.Guard().API(a))
 	mux.Handle("GET /metrics", w.Guard().Host(promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})))

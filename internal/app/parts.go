@@ -29,7 +29,7 @@ func (s *server) parts() ([]part, error) {
 		{"bridge", "bridge", nil},
 		{"ingest", "", s.ingest.Run},
 		{"registry", "", s.registry.Run},
-		{"journal", "", func(ctx context.Context) error { return s.journal.Run(ctx) }},
+		{"journal", "", s.journal.Run},
 		{"history of readings", "history", s.over(wire.Readings, "history", s.history.RunReadings)},
 		{"history of findings", "history", s.over(wire.Findings, "history", s.history.RunFindings)},
 		{"history of changes", "history", s.over(wire.Changes, "history", s.history.RunChanges)},
