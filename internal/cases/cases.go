@@ -66,20 +66,25 @@ const (
 // nothing as done. A finding that can never be applied is logged, counted and left out. An error of the source is returned.
 func (c *Cases) Run(ctx context.Context, src Source) error {
 	for {
-		findings, commit, err := src.Next(ctx)
-		if err == nil {
-			err = c.applyAll(ctx, findings)
-		}
-		if err == nil {
-			err = commit(ctx)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		err := c.batch(ctx, src)
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // told to stop: whatever failed, failed of that
+		case err != nil:
 			return fmt.Errorf("apply findings to cases: %w", err)
 		}
 	}
+}
+
+func (c *Cases) batch(ctx context.Context, src Source) error {
+	findings, commit, err := src.Next(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.applyAll(ctx, findings); err != nil {
+		return err
+	}
+	return commit(ctx)
 }
 
 // applyAll returns an error only when ctx ended.
