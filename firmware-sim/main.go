@@ -32,22 +32,26 @@ FILE is the fleet file that "aftercare demo" writes: tenant, broker, and each de
 // stopWithin is how long an orderly stop may take before the program ends all the same.
 const stopWithin = 1800 * time.Millisecond
 
-func main() {
+func main() { os.Exit(process()) }
+
+// process runs the program until it is done or told to stop.
+func process() int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	done := make(chan int, 1)
 	go func() { done <- run(ctx, os.Args[1:], os.Stdout, os.Stderr) }()
-	code := 0
 	select {
-	case code = <-done:
+	case code := <-done:
+		return code
 	case <-ctx.Done():
-		cancel() // a second signal ends it at once
-		select {
-		case code = <-done:
-		case <-time.After(stopWithin):
-		}
 	}
-	os.Exit(code)
+	cancel() // a second signal ends it at once
+	select {
+	case code := <-done:
+		return code
+	case <-time.After(stopWithin):
+		return 0
+	}
 }
 
 // run is the program without its process: exit code 0 for done, 1 for failed, 2 for a wrong call.
@@ -59,7 +63,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	var err error
 	switch args[0] {
 	case "demo":
-		err = runDemo(ctx, args[1:], out, errOut)
+		err = runDemo(ctx, args[1:], out)
 	case "load":
 		err = runLoad(ctx, args[1:], out, errOut)
 	case "help", "-h", "--help":
@@ -124,7 +128,7 @@ func readFleet(path, broker string) (*fleetfile.Fleet, string, error) {
 	return fleet, broker, nil
 }
 
-func runDemo(ctx context.Context, args []string, out, errOut io.Writer) error {
+func runDemo(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	path := fs.String("fleet", "", "fleet `file`, as aftercare demo writes it")
 	broker := fs.String("broker", "", "`address` of the server, tcp://host:port (default: the fleet file's)")

@@ -37,10 +37,9 @@ func (s *speaker) Run(ctx context.Context) error {
 		if fatal := (*stateError)(nil); errors.As(err, &fatal) {
 			return err
 		}
-		if ctx.Err() != nil {
-			return nil
+		if ctx.Err() == nil {
+			s.run.trouble(s.device.Serial, err)
 		}
-		s.run.trouble(s.device.Serial, err)
 		if time.Since(began) > 10*time.Second {
 			pause = 200 * time.Millisecond
 		}

@@ -84,7 +84,7 @@ var models = []struct {
 
 // Models returns the ids of all simulated models.
 func Models() []string {
-	var ids []string
+	ids := make([]string, 0, len(models))
 	for _, m := range models {
 		ids = append(ids, m.id)
 	}

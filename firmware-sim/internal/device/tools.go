@@ -26,7 +26,7 @@ func newDrill(s signal.Seed) model {
 		if signal.Weekday(day) >= 5 {
 			n = 1
 		}
-		var slots []signal.Slot
+		slots := make([]signal.Slot, 0, n)
 		for i := range n {
 			k := day*4 + int64(i)
 			start := signal.At(day, 8+3.2*float64(i)+s.Between(5, k, 0, 1.2))

@@ -25,11 +25,12 @@ func newWasher(s signal.Seed) model {
 	w := &washer{s: s, base: int64(s.Between(1, 0, 50, 900)), drain: s.Between(2, 0, 46, 60), vibrate: s.Between(3, 0, 3.5, 8)}
 	rate := s.Between(4, 0, 0.8, 1.6)
 	w.washes = signal.NewSchedule(func(day int64) []signal.Slot {
-		var slots []signal.Slot
-		for i := range often(s, day, rate) {
-			n := day*4 + int64(i)
-			start := signal.At(day, 7+5*float64(i)+s.Between(5, n, 0, 2.5))
-			slots = append(slots, signal.Slot{Start: start, End: start + int64(s.Between(6, n, 70, 125)*signal.Minute)})
+		n := often(s, day, rate)
+		slots := make([]signal.Slot, 0, n)
+		for i := range n {
+			k := day*4 + int64(i)
+			start := signal.At(day, 7+5*float64(i)+s.Between(5, k, 0, 2.5))
+			slots = append(slots, signal.Slot{Start: start, End: start + int64(s.Between(6, k, 70, 125)*signal.Minute)})
 		}
 		return slots
 	})

@@ -119,12 +119,12 @@ func (c *conn) dial(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 // and the wait for acknowledgements is over.
 func (c *conn) session(ctx, stop context.Context, nc net.Conn, r *bufio.Reader) error {
 	read := make(chan error, 1)
-	go func() {
-		err := c.read(r)
-		read <- err
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		read <- c.read(r)
 		c.notify()
 		_ = nc.Close() // ends a write that waits for a server that is gone
-	}()
+	})
 	unstop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Now().Add(drainTime)) })
 	unstop2 := context.AfterFunc(stop, func() { _ = nc.SetDeadline(time.Now().Add(drainShort)) })
 	err := c.repeat(nc)
@@ -137,21 +137,8 @@ func (c *conn) session(ctx, stop context.Context, nc net.Conn, r *bufio.Reader) 
 		_, _ = nc.Write([]byte{typeDisconnect, 0}) // courtesy; the connection closes anyway
 	}
 	_ = nc.Close()
-	if err == nil || !isRead(err) {
-		<-read // the reader may still have counted acknowledgements
-	}
+	reader.Wait() // it may still be counting acknowledgements
 	return err
-}
-
-// readError is what ended the reader; the writer has taken it from the channel.
-type readError struct{ err error }
-
-func (e *readError) Error() string { return e.err.Error() }
-func (e *readError) Unwrap() error { return e.err }
-
-func isRead(err error) bool {
-	_, ok := err.(*readError) //nolint:errorlint // made by write, never wrapped
-	return ok
 }
 
 // repeat sends what an earlier connection left open, in order, marked as repetitions.
@@ -218,7 +205,7 @@ func (c *conn) write(ctx, stop context.Context, nc net.Conn, read <-chan error) 
 		case <-grace:
 			return nil
 		case err := <-read:
-			return &readError{fmt.Errorf("connection of %s: %w", c.serial, err)}
+			return fmt.Errorf("connection of %s: %w", c.serial, err)
 		}
 	}
 }
@@ -234,7 +221,7 @@ func graceFor(stop context.Context) time.Duration {
 func (c *conn) ended(read <-chan error, err error) error {
 	select {
 	case cause := <-read:
-		return &readError{fmt.Errorf("connection of %s: %w", c.serial, cause)}
+		return fmt.Errorf("connection of %s: %w", c.serial, cause)
 	case <-time.After(100 * time.Millisecond):
 		return fmt.Errorf("connection of %s: %w", c.serial, err)
 	}

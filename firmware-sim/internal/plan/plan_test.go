@@ -25,7 +25,7 @@ func demoFleet(t *testing.T) []Member {
 	if err := yaml.Unmarshal(text, &f); err != nil {
 		t.Fatal(err)
 	}
-	var out []Member
+	out := make([]Member, 0, len(f.Devices))
 	for _, d := range f.Devices {
 		out = append(out, Member{d.Serial, d.Model})
 	}
@@ -101,7 +101,7 @@ func TestLiveFaultsComeAtAGentlePace(t *testing.T) {
 	}
 	p.GoLive(start, 1)
 	began, longest := 0, 0*time.Second
-	var last time.Time = start
+	last := start
 	active := map[string]bool{}
 	for at := start; at.Before(start.Add(2 * time.Hour)); at = at.Add(5 * time.Second) {
 		now := map[string]bool{}

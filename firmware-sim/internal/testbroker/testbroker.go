@@ -41,7 +41,7 @@ type hook struct {
 func (h *hook) ID() string { return "test" }
 
 func (h *hook) Provides(b byte) bool {
-	return bytes.Contains([]byte{mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPublish}, []byte{b})
+	return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck || b == mqtt.OnPublish
 }
 
 func (h *hook) OnConnectAuthenticate(_ *mqtt.Client, pk packets.Packet) bool {
@@ -63,7 +63,7 @@ func Start(t testing.TB, addr, secret string, take func(Publish)) *Broker {
 	if err := s.AddHook(&hook{secret: secret, take: take}, nil); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
