@@ -61,7 +61,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 	}
 	c.guard.cleared = true
 	c.readUntil = t
-	return c.Conn.SetReadDeadline(t)
+	return c.SetReadDeadline(t)
 }
 
 // Write writes all of p, waiting at most the write timeout; after an error the connection is closed, because the client can
@@ -70,15 +70,19 @@ func (c *conn) Write(p []byte) (int, error) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	_ = c.SetWriteDeadline(time.Now().Add(c.writeTimeout))
+	var err error
 	if len(c.rest) > 0 {
-		if _, err := c.Conn.Write(c.rest); err != nil {
-			_ = c.Close()
-			return 0, err
-		}
+		_, err = c.Conn.Write(c.rest)
 		c.rest = nil
 	}
-	n, err := c.Conn.Write(p)
+	n := 0
+	if err == nil {
+		n, err = c.Conn.Write(p)
+	}
 	if err != nil {
+		if c.session != nil {
+			c.session.because(slowReader) // before the reader learns of it
+		}
 		_ = c.Close()
 		return n, err
 	}

@@ -111,7 +111,7 @@ func (f *flusher) write(s *session, buf []byte, n int) {
 
 func (s *session) writeSlowly(left []byte) {
 	if _, err := s.conn.Write(left); err != nil {
-		s.stop(packets.ErrUnspecifiedError, "slow reader")
+		s.stop(packets.ErrUnspecifiedError, slowReader)
 		return
 	}
 	s.mu.Lock()

@@ -67,7 +67,7 @@ type Gateway struct {
 	slow     sync.WaitGroup // what must not hold up the flushers and the watch
 	readers  sync.WaitGroup
 
-	ctx    context.Context // ends when sessions must
+	ctx    context.Context //nolint:containedctx // the life of all sessions: it ends when they must, after Run's own
 	cancel context.CancelFunc
 
 	mu       sync.Mutex
@@ -144,42 +144,36 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.log.Info("mqtt gateway listens", "address", ln.Addr().String())
 
 	var parts sync.WaitGroup
-	accepted := make(chan error, 1)
-	parts.Go(func() { accepted <- g.accept(ctx, ln) })
+	parts.Go(func() { g.accept(ctx, ln) })
 	parts.Go(func() { g.watch(g.ctx) })
 	for _, f := range g.flushers {
 		parts.Go(func() { f.run(g.ctx) })
 	}
-	select {
-	case <-ctx.Done():
-		_ = ln.Close()
-		err = nil
-	case err = <-accepted:
-		_ = ln.Close()
-	}
+	<-ctx.Done()
+	_ = ln.Close()
 	g.shutdown()
 	parts.Wait()
 	g.slow.Wait() // after the parts, which start such writers
 	_ = g.broker.Close()
-	return err
+	return nil
 }
 
 // accept hands each connection to a goroutine of its own. We do not use mochi's listeners and its Serve: their accept loop
 // ends at the first error, and their housekeeping leaves subscriptions behind and publishes $SYS topics every second.
-func (g *Gateway) accept(ctx context.Context, ln net.Listener) error {
+func (g *Gateway) accept(ctx context.Context, ln net.Listener) {
 	delay := time.Duration(0)
 	for {
 		nc, err := ln.Accept()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
+				return
 			}
 			// Out of file descriptors, or a connection that ended while it waited: both pass.
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			g.log.Warn("mqtt gateway cannot accept", "error", err, "again_in", delay)
 			select {
 			case <-ctx.Done():
-				return nil
+				return
 			case <-time.After(delay):
 			}
 			continue

@@ -75,9 +75,10 @@ func (i *inbox) wait(t *testing.T, n int) []wire.Inbound {
 }
 
 func (i *inbox) topics() []string {
-	var out []string
-	for _, m := range i.all() {
-		out = append(out, m.Topic)
+	got := i.all()
+	out := make([]string, len(got))
+	for n, m := range got {
+		out[n] = m.Topic
 	}
 	return out
 }
@@ -160,9 +161,9 @@ func start(t *testing.T, in *inbox, change ...func(*Config, *Deps)) *rig {
 func (r *rig) reasons() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []string
-	for _, f := range r.refused {
-		out = append(out, f.Reason)
+	out := make([]string, len(r.refused))
+	for i, f := range r.refused {
+		out[i] = f.Reason
 	}
 	return out
 }

@@ -91,13 +91,13 @@ func (g *Gateway) publish(s *session, pk *packets.Packet) bool {
 		return false
 	}
 	if code := validPublish(pk); code != packets.CodeSuccess {
-		s.stop(code, ReasonPacket)
 		g.refuse(s.source(), pk.TopicName, ReasonPacket)
+		s.stop(code, ReasonPacket)
 		return false
 	}
 	if qos > 1 {
-		s.stop(packets.ErrQosNotSupported, ReasonQoS)
 		g.refuse(s.source(), pk.TopicName, ReasonQoS)
+		s.stop(packets.ErrQosNotSupported, ReasonQoS)
 		return false
 	}
 	s.blocked.Store(g.clock.Load())

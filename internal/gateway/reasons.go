@@ -30,6 +30,8 @@ const (
 	ReasonTooMany      = "too_many_connections"
 )
 
+const slowReader = "slow reader"
+
 var (
 	errPanic      = errors.New("panic in the connection")
 	errTurnedAway = errors.New("connection refused")

@@ -29,8 +29,8 @@ type session struct {
 	id      string // the broker's name for the session: identity and client id
 	v5      bool
 	flusher *flusher
-	pause   time.Duration // longest time the reader may wait
-	ctx     context.Context
+	pause   time.Duration   // longest time the reader may wait
+	ctx     context.Context //nolint:containedctx // the life of the connection; mochi's hooks get none
 	cancel  context.CancelFunc
 
 	topic string // last topic of its own that was checked; reader only
@@ -143,19 +143,40 @@ func (s *session) due(buf []byte) ([]byte, int) {
 	return buf, n
 }
 
-// stop ends the connection from our side; an MQTT 5 client is told why if it takes the packet at once. It does not wait.
-func (s *session) stop(code packets.Code, reason string) {
+// because notes why the connection ends and reports whether it is the first to say so.
+func (s *session) because(reason string) bool {
 	s.mu.Lock()
-	first := s.reason == ""
-	if first {
-		s.reason = reason
+	defer s.mu.Unlock()
+	if s.reason != "" {
+		return false
 	}
-	s.mu.Unlock()
-	if first && s.v5 {
-		_, _, _ = s.conn.tryWrite([]byte{packets.Disconnect << 4, 2, code.Code, 0})
+	s.reason = reason
+	return true
+}
+
+// stop ends the connection from our side.
+func (s *session) stop(code packets.Code, reason string) {
+	if s.because(reason) && s.v5 {
+		s.sayWhy(code)
 	}
 	s.cl.Stop(code)
 	s.cancel()
+}
+
+// sayWhy sends a DISCONNECT if the client takes it at once. Somebody may just be through with a write: that is worth waiting
+// for a moment, a client that does not read is not.
+func (s *session) sayWhy(code packets.Code) {
+	s.mu.Lock()
+	slow := s.slow
+	s.mu.Unlock()
+	if slow {
+		return
+	}
+	for begin := time.Now(); time.Since(begin) < 20*time.Millisecond; time.Sleep(100 * time.Microsecond) {
+		if _, complete, _ := s.conn.tryWrite([]byte{packets.Disconnect << 4, 2, code.Code, 0}); complete {
+			return
+		}
+	}
 }
 
 // end forgets what is unanswered and returns the reason of stop, if there was one.
