@@ -3,6 +3,8 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"sort"
 
 	"aftercare/internal/chart"
 	"aftercare/internal/fleet"
@@ -34,7 +36,7 @@ func (s *Web) person(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := s.view(w, r, "")
-	v.Owner, v.LiveURL = true, "/live?person="+url.QueryEscape(who.ID)
+	v.Bare, v.LiveURL = true, "/live?person="+url.QueryEscape(who.ID)
 	if !r.URL.Query().Has("lang") {
 		v.L = localeLang(who.Locale)
 	}
@@ -58,6 +60,9 @@ func (s *Web) person(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
+	sort.SliceStable(p.Things, func(i, j int) bool {
+		return slices.Index(stateOrder, p.Things[i].State) < slices.Index(stateOrder, p.Things[j].State)
+	})
 	p.Worst = v.N("person.need", need)
 	if need == 0 {
 		p.Worst = v.T("person.well")

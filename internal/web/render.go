@@ -135,8 +135,8 @@ type errorPage struct {
 func (s *Web) problem(w http.ResponseWriter, r *http.Request, status int, what string) {
 	v := s.view(w, r, "")
 	v.LiveURL = "" // nothing to wait for
-	v.Owner = status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest
-	p := errorPage{view: v, What: v.T("err." + what), Why: v.T("err." + what + ".why"), Do: v.T("err." + what + ".do"), Home: !v.Owner}
+	v.Bare = status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest
+	p := errorPage{view: v, What: v.T("err." + what), Why: v.T("err." + what + ".why"), Do: v.T("err." + what + ".do"), Home: !v.Bare}
 	v.Title = p.What
 	if err := s.render(w, r, status, "error", p); err != nil {
 		s.log.Error("error page failed", "err", err)

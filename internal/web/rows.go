@@ -24,6 +24,7 @@ type caseRow struct {
 	Last       string // last thing that happened, in words
 	LastAt     time.Time
 	Resolved   bool
+	Assignee   string
 	HideDevice bool // on the device's own page
 }
 
@@ -99,11 +100,14 @@ func (s *Web) thing(d *fleet.Device, v *view) string {
 	return label
 }
 
-// title says a case's problem in the page's words.
+// readerTags are the desk's locales: English with metric units and a decimal point, wherever the device stands.
+var readerTags = map[string]string{"en": "en-IE", "de": "de-DE"}
+
+// title says a case's problem in the page's words, without the full stop that a heading has no use for.
 func (s *Web) title(c *fleet.Case, d *fleet.Device, v *view) string {
-	in := words.Input{Topic: "opened", Case: c, Device: d, Now: v.Now, Person: &fleet.Person{Locale: v.Loc.Lang, Zone: v.Loc.Zone.String()}}
+	in := words.Input{Topic: "opened", Case: c, Device: d, Now: v.Now, Person: &fleet.Person{Locale: readerTags[v.Loc.Lang], Zone: v.Loc.Zone.String()}}
 	if t := s.deps.Teller.Render(in).Title; t != "" {
-		return t
+		return strings.TrimSuffix(t, ".")
 	}
 	return upperFirst(humanise(c.Problem))
 }
@@ -121,6 +125,9 @@ func (s *Web) caseRow(ctx context.Context, v *view, snap *snapshot, people *name
 		if d.OwnerID != "" {
 			row.Owner, row.OwnerURL = people.name(d.OwnerID), personURL(d.Key.Tenant, d.OwnerID)
 		}
+	}
+	if c.Assignee != "" {
+		row.Assignee = v.actor(c.Assignee, people)
 	}
 	row.Last, row.LastAt = s.lastThing(ctx, v, people, &c)
 	return row
@@ -145,10 +152,23 @@ func (s *Web) lastThing(ctx context.Context, v *view, people *names, c *fleet.Ca
 	for _, d := range sent {
 		if !d.At.Before(at) {
 			at = d.At
-			what = strings.ReplaceAll(v.T("delivery."+knownDelivery(d.State)+".to"), "#", people.name(d.PersonID))
+			what = v.fate(d, people)
 		}
 	}
 	return what, at
+}
+
+// fate says what became of one message: "Anna Berger was told", "webhook to Anna Berger not delivered".
+func (v *view) fate(d fleet.Delivery, people *names) string {
+	who := people.name(d.PersonID)
+	if d.State == "sent" {
+		return strings.ReplaceAll(v.T("delivery.told"), "#", who)
+	}
+	ch := v.channel(d)
+	if who == "" {
+		return ch.Channel + " " + ch.Word
+	}
+	return ch.Channel + " " + v.T("message.to") + " " + who + " " + ch.Word
 }
 
 func knownDelivery(st string) string {

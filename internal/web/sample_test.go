@@ -81,6 +81,10 @@ func newSample() *sample {
 		{ID: "p-hughes", Tenant: "demo", Name: "Tom Hughes", Locale: "en-GB", Zone: "Europe/London"},
 		{ID: "p-lindqvist", Tenant: "demo", Name: "Maja Lindqvist", Locale: "en-SE", Zone: "Europe/Stockholm"},
 	}
+	for i, name := range []string{"Jonas Weber", "Priya Nair", "Luc Martin", "Eva Novak", "Sam Okoye", "Ines Costa", "Karl Ott", "Rosa Blum", "Nils Dahl", "Mia Roth", "Paul Adler", "Zoe Grant",
+		"Ben Cole", "Lea Funk", "Omar Said", "Ida Lund", "Max Kern", "Ana Reyes", "Tim Vogt", "Ella Hart", "Jan Bos", "Uta Lang", "Leo Marx", "Amy Reed", "Finn Boll", "Nora Stein", "Hugo Paz", "Lisa Thal", "Erik Holm", "Gina Rossi", "Otto Haas", "Vera Klein", "Yusuf Demir"} {
+		owners = append(owners, fleet.Person{ID: fmt.Sprintf("p-%02d", i), Tenant: "demo", Name: name, Locale: []string{"de-DE", "en-GB"}[i%2], Zone: "Europe/Berlin"})
+	}
 	for _, p := range owners {
 		s.people[p.ID] = p
 	}
@@ -89,7 +93,7 @@ func newSample() *sample {
 	for mi, m := range models {
 		for i := range 36 {
 			d := fleet.Device{Key: fleet.DeviceKey{Tenant: "demo", Serial: fmt.Sprintf("%s-%04d", prefix[m.ID], i+1)}, Model: m.ID, Category: m.Category,
-				Room: rooms[(i+mi)%len(rooms)], OwnerID: owners[(i+mi)%3].ID, Firmware: fmt.Sprintf("1.%d.2", 3+i%2), Batch: "2024-31", Region: "DE-BY",
+				Room: rooms[(i+mi)%len(rooms)], OwnerID: owners[(i+mi*5)%len(owners)].ID, Firmware: fmt.Sprintf("1.%d.2", 3+i%2), Batch: "2024-31", Region: "DE-BY",
 				InstalledAt: friday.AddDate(-1, -i%9, 0), WarrantyUntil: friday.AddDate(0, 0, 23+i*20), Seller: "Elektro Huber"}
 			if m.ID == "drill-d5" && i > 0 {
 				d.Parent = "CD-0001"
@@ -101,6 +105,8 @@ func newSample() *sample {
 			}
 		}
 	}
+	s.device("WM-0001").OwnerID, s.device("WM-0001").Room = "p-berger", "Keller"
+	s.device("FR-0002").OwnerID, s.device("EV-0005").OwnerID = "p-lindqvist", "p-hughes"
 	s.device("WM-0001").Name = "Washing machine in the cellar"
 	s.device("FR-0002").Name = "Freezer in the pantry"
 	s.addCases()
@@ -134,7 +140,7 @@ func (s *sample) tell(c *fleet.Case, after time.Duration, title, body, channel, 
 	d := s.device(c.Device.Serial)
 	id := fleet.ID("msg", c.ID, channel)
 	at := c.OpenedAt.Add(after)
-	if channel == "inbox" {
+	if channel == "inbox" && title != "" {
 		s.inbox = append(s.inbox, fleet.Message{ID: id, Tenant: "demo", CaseID: c.ID, Device: c.Device, PersonID: d.OwnerID, Channel: channel, Topic: "opened", Kind: c.Kind, Severity: c.Severity, Title: title, Body: body, At: at})
 	}
 	s.sent = append(s.sent, fleet.Delivery{OutboxID: id, CaseID: c.ID, PersonID: d.OwnerID, Channel: channel, State: state, Reason: reason, At: at, Attempts: 1})
@@ -151,7 +157,7 @@ func (s *sample) addCases() {
 	c = s.addCase("WM-0001", "washer-drain-slow", fleet.KindMaintenance, fleet.Due, 27*time.Hour, fleet.Evidence{Name: `avg(drain_s, "24h")`, Value: 94, Unit: "s", Normal: 55, HasNormal: true, Limit: 77, HasLimit: true},
 		fleet.Evidence{Name: "drain_s", Value: 94, Unit: "s", Normal: 55, HasNormal: true})
 	s.tell(c, 5*time.Second, "Die Waschmaschine im Keller pumpt langsam ab", "Das Abpumpen dauerte heute 94 s; sonst sind es 55 s.\n\nBei den meisten Maschinen steht die Pumpe dann nach etwa zwei Wochen.\n\nReinigen Sie das Flusensieb: 10 Minuten, ohne Werkzeug.\n\nFalls jemand kommen muss: gedeckt bis 14. Dezember, 23 Tage.", "inbox", "sent", "")
-	c.State, c.Assignee, c.Count = fleet.CaseAcked, "desk", 2
+	c.State, c.Assignee, c.Count = fleet.CaseAcked, "agent:desk", 2
 	s.audit[c.ID] = append(s.audit[c.ID], fleet.Audit{CaseID: c.ID, At: friday.Add(-3 * time.Hour), Actor: "agent:desk", Action: "acknowledged"},
 		fleet.Audit{CaseID: c.ID, At: friday.Add(-2 * time.Hour), Actor: "agent:desk", Action: "comment", Detail: "Called; the owner cleans the filter tonight."})
 	c = s.addCase("OP-0003", "printer-code", fleet.KindFault, fleet.Fault, 5*time.Hour, fleet.Evidence{Name: "code", Text: "E18"})
@@ -162,6 +168,7 @@ func (s *sample) addCases() {
 	c = s.addCase("WM-0001", "washer-vibrates", fleet.KindMaintenance, fleet.Watch, 9*24*time.Hour, fleet.Evidence{Name: "vibration_mm_s", Value: 12.1, Unit: "mm/s", Limit: 11, HasLimit: true})
 	c.State, c.ClosedAt, c.Outcome, c.UpdatedAt = fleet.CaseResolved, friday.Add(-8*24*time.Hour), "cleared", friday.Add(-8*24*time.Hour)
 	c.Episodes[0].ClearedAt = c.ClosedAt
+	s.audit[c.ID] = append(s.audit[c.ID], fleet.Audit{CaseID: c.ID, At: c.ClosedAt, Actor: "rules", Action: "cleared"})
 	sort.SliceStable(s.inbox, func(i, j int) bool { return s.inbox[i].At.After(s.inbox[j].At) })
 }
 
@@ -281,7 +288,7 @@ func (s *sample) Series(_ context.Context, key fleet.DeviceKey, _, field string,
 		v := base[0] + base[1]*(0.6*math.Sin(x*2*math.Pi/24)+0.4*math.Sin(x*2.7)*math.Sin(x*1.3))
 		for _, c := range s.cases {
 			if c.Device == key && c.State != fleet.CaseResolved {
-				v += rise * 0.85 / (1 + math.Exp(-(at.Sub(c.OpenedAt).Hours()+0.5)*6/math.Max(1, friday.Sub(c.OpenedAt).Hours())))
+				v += rise * 0.85 / (1 + math.Exp(-(at.Sub(c.OpenedAt).Hours()+3)*6/math.Max(1, friday.Sub(c.OpenedAt).Hours())))
 			}
 		}
 		out = append(out, fleet.Point{At: at, Value: v})

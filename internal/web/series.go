@@ -220,8 +220,8 @@ const shortWords = 36 // characters that fit beside a mark on a phone
 // stands above; else what it is about and how bad.
 func (s *Web) short(c *fleet.Case, d *fleet.Device, v *view) string {
 	t := s.title(c, d, v)
-	if d != nil && d.Name != "" {
-		t = strings.TrimSpace(strings.TrimPrefix(t, upperFirst(words.Clean(d.Name, 60))))
+	if d != nil {
+		t = withoutThing(t, words.Clean(d.Name, 60), s.label(d.Model, v.Loc.Lang), words.Clean(d.Room, 40))
 	}
 	t, _, _ = strings.Cut(t, ". ")
 	t = strings.TrimSuffix(t, ".")
@@ -229,6 +229,35 @@ func (s *Web) short(c *fleet.Case, d *fleet.Device, v *view) string {
 		return t
 	}
 	return v.KindWord(c.Kind) + ", " + v.Loc.Severity(c.Severity).Word
+}
+
+// withoutThing takes the thing's name from the front of a sentence: "The freezer in the pantry is warm" becomes "is warm".
+func withoutThing(sentence, name, label, room string) string {
+	rest := sentence
+	for _, article := range []string{"The ", "Der ", "Die ", "Das "} {
+		rest = strings.TrimPrefix(rest, article)
+	}
+	after, ok := cutFold(rest, name)
+	if !ok {
+		if after, ok = cutFold(rest, label); !ok {
+			return sentence
+		}
+	}
+	for _, in := range []string{" in the ", " on the ", " in der ", " im ", " auf dem ", " auf der ", " in "} {
+		if r, ok := cutFold(after, in+room); ok && room != "" {
+			after = r
+			break
+		}
+	}
+	return strings.TrimSpace(after)
+}
+
+// cutFold cuts a prefix whatever the case of its letters.
+func cutFold(s, prefix string) (string, bool) {
+	if prefix == "" || len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
 }
 
 // describe says in words what the chart shows, for those who do not see it.

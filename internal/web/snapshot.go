@@ -206,11 +206,11 @@ func (s *snapshot) categories(l lang) []categoryCount {
 		c.Total++
 		c.States[s.state(d)]++
 	}
-	sort.Strings(names)
 	out := make([]categoryCount, 0, len(names))
 	for _, n := range names {
 		out = append(out, *by[n])
 	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Label < out[j].Label })
 	return out
 }
 

@@ -22,7 +22,7 @@ type view struct {
 	Path    string
 	Query   string // without lang, for the language links
 	LiveURL string
-	Owner   bool // an owner's page: no desk around it
+	Bare    bool // an owner's page or a locked door: no desk around it
 	Version string
 }
 
@@ -149,7 +149,7 @@ func (s *Web) language(w http.ResponseWriter, r *http.Request) lang {
 
 // locale writes numbers and times for a page language in the desk's zone. English without a region keeps °C and litres.
 func (s *Web) locale(l lang, zone string) words.Locale {
-	loc := words.For(string(l), zone, "")
+	loc := words.For(readerTags[string(l)], zone, "")
 	if zone == "" {
 		loc.Zone = s.zone
 	}

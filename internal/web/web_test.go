@@ -322,3 +322,16 @@ func TestEveryTextIsInBothLanguagesAndCalm(t *testing.T) {
 		}
 	}
 }
+
+func TestShortWordsLeaveOutTheThing(t *testing.T) {
+	for _, c := range []struct{ sentence, name, label, room, want string }{
+		{"The washing machine in the cellar drains slowly", "Washing machine in the cellar", "Washing machine", "cellar", "drains slowly"},
+		{"The car charger in the garden gets too hot", "", "Car charger", "garden", "gets too hot"},
+		{"Die Wallbox im Garten wird zu heiß", "", "Wallbox", "Garten", "wird zu heiß"},
+		{"Stop charging now", "", "Car charger", "garden", "Stop charging now"},
+	} {
+		if got := withoutThing(c.sentence, c.name, c.label, c.room); got != c.want {
+			t.Errorf("%q: %q, want %q", c.sentence, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,172 @@
+// Package api is what programs talk to: REST under /api/v1 with an OpenAPI 3.1 document made from the Go types. It shows and
+// does what the desk shows and does, for one tenant. It is not where access is checked: app wraps it with the guard of
+// package web; and it renders nothing for people.
+//
+// Only app may import it. It imports fleet.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"aftercare/internal/fleet"
+)
+
+// Prefix is where the API lives.
+const Prefix = "/api/v1"
+
+// What the API needs from the rest of the program; see package web for the same words. All methods may be called
+// concurrently. What does not exist is a fleet error with CodeNotFound.
+type (
+	// Cases reads cases, a page at a time.
+	Cases interface {
+		Cases(ctx context.Context, f fleet.CaseFilter) ([]fleet.Case, error)
+		Case(ctx context.Context, tenant, id string) (*fleet.Case, error)
+		Counts
+	}
+	// Counts are what the database counts: devices by category, and the highest severity of each device with an open case.
+	Counts interface {
+		CategoryCounts(ctx context.Context, tenant string) (map[string]int, error)
+		OpenCasesByDevice(ctx context.Context, tenant string) (map[string]fleet.Severity, error)
+	}
+	// Stories reads what happened to a case, oldest first.
+	Stories interface {
+		CaseAudit(ctx context.Context, tenant, caseID string) ([]fleet.Audit, error)
+		CaseDeliveries(ctx context.Context, tenant, caseID string) ([]fleet.Delivery, error)
+	}
+	// Devices reads the registry: a page of devices and how many there are.
+	Devices interface {
+		Devices(ctx context.Context, f fleet.DeviceFilter) ([]fleet.Device, int, error)
+	}
+	// Models answers what a model's devices send.
+	Models interface {
+		Model(id string) (*fleet.Model, bool)
+	}
+	// Mail reads messages, newest first.
+	Mail interface {
+		RecentMessages(ctx context.Context, tenant string, limit int) ([]fleet.Message, error)
+		RecentDeliveries(ctx context.Context, tenant string, limit int) ([]fleet.Delivery, error)
+	}
+	// History reads time series.
+	History interface {
+		Series(ctx context.Context, key fleet.DeviceKey, model, field string, from, to time.Time, every time.Duration) ([]fleet.Point, error)
+		Latest(ctx context.Context, key fleet.DeviceKey, model string) (fleet.Reading, error)
+	}
+	// Doors reads what did not get in, newest first.
+	Doors interface {
+		Quarantined(ctx context.Context, tenant string, limit int) ([]fleet.Quarantined, error)
+		Refusals() (recent []fleet.Refusal, byReason map[string]uint64)
+	}
+	// Agent acts on cases.
+	Agent interface {
+		Acknowledge(ctx context.Context, tenant, caseID, actor string) error
+		Resolve(ctx context.Context, tenant, caseID, actor, outcome, note string) error
+		Comment(ctx context.Context, tenant, caseID, actor, text string) error
+	}
+)
+
+// Config says whose rows the API shows and which version it names in its document.
+type Config struct {
+	Tenant  string
+	Version string
+}
+
+// Deps is what New is given; all but Now are required.
+type Deps struct {
+	Cases   Cases
+	Stories Stories
+	Devices Devices
+	Models  Models
+	Mail    Mail
+	History History
+	Doors   Doors
+	Agent   Agent
+	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
+}
+
+type api struct {
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+	now  func() time.Time
+}
+
+// New returns the API's handler, for paths that begin with Prefix. The document is at Prefix + "/openapi.json" and ".yaml";
+// there is no page for it, because such pages load scripts from elsewhere.
+func New(cfg Config, deps Deps) http.Handler {
+	mux := http.NewServeMux()
+	c := huma.DefaultConfig("aftercare", cfg.Version)
+	c.OpenAPIPath = Prefix + "/openapi"
+	c.DocsPath, c.SchemasPath = "", ""
+	c.CreateHooks = nil // they add a $schema link to every answer
+	c.Info.Description = "Devices, their readings, cases and messages of one tenant. Errors are application/problem+json."
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer", Description: "The token of the start-up link."}}
+	c.Security = []map[string][]string{{"token": {}}}
+	h := humago.New(mux, c)
+	a := &api{cfg: cfg, deps: deps, log: deps.Log, now: deps.Now}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	a.devices(h)
+	a.cases(h)
+	a.more(h)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"title":"Not Found","status":404,"detail":"There is no such path; see ` + Prefix + `/openapi.json."}` + "\n"))
+	})
+	return noStore(mux)
+}
+
+func noStore(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (a *api) operation(id, method, path, summary string, codes ...int) huma.Operation {
+	return huma.Operation{OperationID: id, Method: method, Path: Prefix + path, Summary: summary, Errors: append([]int{401, 500}, codes...)}
+}
+
+var statusOf = map[fleet.Code]int{
+	fleet.CodeInvalid: http.StatusBadRequest, fleet.CodeNotFound: http.StatusNotFound, fleet.CodeConflict: http.StatusConflict,
+	fleet.CodeDuplicate: http.StatusConflict, fleet.CodeDenied: http.StatusForbidden, fleet.CodeBusy: http.StatusServiceUnavailable,
+}
+
+// failed translates an error once: its code to a status. The text of an internal error stays in the log.
+func (a *api) failed(op string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return huma.NewError(499, "the client left")
+	}
+	status, ok := statusOf[fleet.CodeOf(err)]
+	if !ok {
+		a.log.Error("api", "operation", op, "err", err)
+		return huma.Error500InternalServerError("A part of the server failed; its log says which.")
+	}
+	return huma.NewError(status, err.Error())
+}
+
+// ours refuses other tenants' rows as if they did not exist.
+func (a *api) ours(tenant string) error {
+	if tenant != a.cfg.Tenant {
+		return fleet.Errorf(fleet.CodeNotFound, "no tenant %q here", tenant)
+	}
+	return nil
+}
+
+// moment is a time that is left out when it is not known.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
