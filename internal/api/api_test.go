@@ -293,7 +293,7 @@ func TestMessagesQuarantineAndFleet(t *testing.T) {
 
 func TestDocument(t *testing.T) {
 	f := newFixture(t)
-	r := httptest.NewRequest("GET", Prefix+"/openapi.json", nil)
+	r := httptest.NewRequest(http.MethodGet, Prefix+"/openapi.json", nil)
 	w := httptest.NewRecorder()
 	f.h.ServeHTTP(w, r)
 	var doc struct {
@@ -314,7 +314,7 @@ func TestDocument(t *testing.T) {
 	}
 	for _, p := range []string{"/docs", Prefix + "/docs", "/schemas", "/openapi.json"} {
 		w := httptest.NewRecorder()
-		f.h.ServeHTTP(w, httptest.NewRequest("GET", p, nil))
+		f.h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, p, nil))
 		if w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "script") {
 			t.Errorf("%s answers %d", p, w.Code)
 		}

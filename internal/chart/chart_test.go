@@ -194,8 +194,9 @@ func TestTimeTicksAreWhatAPersonWouldChoose(t *testing.T) {
 	}
 	labels := func(span time.Duration, n int, locale string) string {
 		to := time.Date(2025, 3, 31, 9, 30, 0, 0, berlin) // the night before had 23 hours
-		var out []string
-		for _, tick := range timeTicks(to.Add(-span), to, n, locale) {
+		ticks := timeTicks(to.Add(-span), to, n, locale)
+		out := make([]string, 0, len(ticks))
+		for _, tick := range ticks {
 			out = append(out, tick.label)
 		}
 		return strings.Join(out, "|")

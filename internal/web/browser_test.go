@@ -71,7 +71,7 @@ func TestBrowserSeesAMessageArrive(t *testing.T) {
 	run(t, ctx, chromedp.Navigate(srv.URL+"/cases"), chromedp.WaitVisible("#r-list", chromedp.ByQuery), chromedp.KeyEvent("j"), chromedp.KeyEvent("j"), chromedp.KeyEvent("k"),
 		chromedp.Evaluate(`document.activeElement.getAttribute("href")`, &focused), chromedp.KeyEvent("\r"), chromedp.WaitVisible("#r-evidence", chromedp.ByQuery))
 	if focused != caseURL(&f.cases[0]) {
-		t.Errorf("j j k is at %q", focused)
+		t.Errorf("two steps down and one up is at %q", focused)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -46,8 +47,8 @@ func (c Config) Validate() error {
 	if err != nil {
 		return fmt.Errorf("web.listen %q: want address:port: %w", c.Listen, err)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return fmt.Errorf("web.listen %q: port: %w", c.Listen, err)
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("web.listen %q: the port is a number up to 65535: %w", c.Listen, err)
 	}
 	if !loopback(host) {
 		return fmt.Errorf("web.listen %q: want a loopback address such as 127.0.0.1: the pages have no sign-in yet", c.Listen)

@@ -76,11 +76,12 @@ func newSample() *sample {
 	for i := range models {
 		s.models[models[i].ID] = &models[i]
 	}
-	owners := []fleet.Person{
+	owners := make([]fleet.Person, 0, 36)
+	owners = append(owners, []fleet.Person{
 		{ID: "p-berger", Tenant: "demo", Name: "Anna Berger", Locale: "de-DE", Zone: "Europe/Berlin"},
 		{ID: "p-hughes", Tenant: "demo", Name: "Tom Hughes", Locale: "en-GB", Zone: "Europe/London"},
 		{ID: "p-lindqvist", Tenant: "demo", Name: "Maja Lindqvist", Locale: "en-SE", Zone: "Europe/Stockholm"},
-	}
+	}...)
 	for i, name := range []string{"Jonas Weber", "Priya Nair", "Luc Martin", "Eva Novak", "Sam Okoye", "Ines Costa", "Karl Ott", "Rosa Blum", "Nils Dahl", "Mia Roth", "Paul Adler", "Zoe Grant",
 		"Ben Cole", "Lea Funk", "Omar Said", "Ida Lund", "Max Kern", "Ana Reyes", "Tim Vogt", "Ella Hart", "Jan Bos", "Uta Lang", "Leo Marx", "Amy Reed", "Finn Boll", "Nora Stein", "Hugo Paz", "Lisa Thal", "Erik Holm", "Gina Rossi", "Otto Haas", "Vera Klein", "Yusuf Demir"} {
 		owners = append(owners, fleet.Person{ID: fmt.Sprintf("p-%02d", i), Tenant: "demo", Name: name, Locale: []string{"de-DE", "en-GB"}[i%2], Zone: "Europe/Berlin"})
@@ -346,7 +347,7 @@ func (s *sample) Comment(_ context.Context, _, id, actor, text string) error {
 }
 
 func (s *sample) renderer() *words.Renderer {
-	var models []fleet.Model
+	models := make([]fleet.Model, 0, len(s.models))
 	for _, m := range s.models {
 		models = append(models, *m)
 	}

@@ -89,7 +89,7 @@ var frameTexts = map[string][2]string{
 	"err.origin.do":   {"If it was you, open the page here and do it again.", "Wenn Sie es selbst waren, öffnen Sie die Seite hier und tun Sie es noch einmal."},
 	"err.host":        {"The server does not answer to this name", "Auf diesen Namen antwortet der Server nicht"},
 	"err.host.why":    {"It answers only to names of this machine, so that no other site can pass itself off as it.", "Er antwortet nur auf Namen dieses Rechners, damit sich keine andere Website für ihn ausgeben kann."},
-	"err.host.do":     {"Open the address that the server printed, or add this name to web.hosts in its configuration.", "Öffnen Sie die Adresse, die der Server ausgegeben hat, oder tragen Sie den Namen in seiner Konfiguration unter web.hosts ein."},
+	"err.host.do":     {"Open the address that the server printed, or add this name to web.hosts in its configuration.", "Öffnen Sie die Adresse, die der Server ausgegeben hat, oder tragen Sie den Namen in seinen Einstellungen unter web.hosts ein."},
 }
 
 var deskTexts = map[string][2]string{
