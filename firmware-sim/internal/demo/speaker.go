@@ -60,7 +60,9 @@ func (e *stateError) Unwrap() error { return e.err }
 
 // session is one connection from CONNECT to its end.
 func (s *speaker) session(ctx context.Context) error {
-	lost := make(chan error, 1)
+	// conn ends with the connection, whoever ends it; its cause says why.
+	conn, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
 	client := mqtt.NewClient(s.options(lost))
 	token := client.Connect()
 	select {
@@ -76,22 +78,21 @@ func (s *speaker) session(ctx context.Context) error {
 	defer s.run.connected.Add(-1)
 	defer client.Disconnect(100)
 	s.told, s.tokens = false, s.tokens[:0]
-	err := s.send(ctx, client) // what is waiting, the same bytes again: the server recognises them
-	if err == nil && ctx.Err() == nil {
-		err = s.talk(ctx, client)
+	err := s.send(conn, client) // what is waiting, the same bytes again: the server recognises them
+	if err == nil && conn.Err() == nil {
+		err = s.talk(conn, client)
 	}
-	select {
-	case cause := <-lost:
-		return fmt.Errorf("connection lost: %w", cause)
-	default:
-	}
-	if ctx.Err() != nil && client.IsConnectionOpen() {
+	switch {
+	case ctx.Err() == nil && conn.Err() != nil:
+		return fmt.Errorf("connection lost: %w", context.Cause(conn))
+	case ctx.Err() != nil && client.IsConnectionOpen():
 		return errors.Join(err, s.farewell(client))
+	default:
+		return err
 	}
-	return err
 }
 
-func (s *speaker) options(lost chan<- error) *mqtt.ClientOptions {
+func (s *speaker) options(lost context.CancelCauseFunc) *mqtt.ClientOptions {
 	f := s.run.fleet
 	o := mqtt.NewClientOptions().AddBroker(s.run.cfg.Broker).
 		SetClientID(f.Username(s.device)).SetUsername(f.Username(s.device)).SetPassword(string(s.device.Secret)).
@@ -99,12 +100,7 @@ func (s *speaker) options(lost chan<- error) *mqtt.ClientOptions {
 		SetConnectTimeout(10*time.Second).SetKeepAlive(60*time.Second).SetPingTimeout(30*time.Second).
 		SetWriteTimeout(60*time.Second).
 		SetWill(f.Topic(s.device, "status"), `{"online":false,"reason":"will"}`, 1, false)
-	o.OnConnectionLost = func(_ mqtt.Client, err error) {
-		select {
-		case lost <- err:
-		default:
-		}
-	}
+	o.OnConnectionLost = func(_ mqtt.Client, err error) { lost(err) }
 	return o
 }
 
@@ -198,10 +194,26 @@ func (s *speaker) send(ctx context.Context, client mqtt.Client, packets ...packe
 		if err := s.drain(ctx, window); err != nil || ctx.Err() != nil {
 			return err
 		}
-		p := s.waiting[len(s.tokens)]
-		s.tokens = append(s.tokens, client.Publish(p.topic, 1, false, p.payload))
+		token, err := publish(ctx, client, s.waiting[len(s.tokens)])
+		if err != nil {
+			return err
+		}
+		s.tokens = append(s.tokens, token)
 	}
 	return nil
+}
+
+// publish hands a packet to the client. That blocks while the server does not read, and the client notices neither ctx nor
+// a connection that was lost meanwhile: it then gives up after its write timeout, with nobody waiting for it.
+func publish(ctx context.Context, client mqtt.Client, p packet) (mqtt.Token, error) {
+	taken := make(chan mqtt.Token, 1)
+	go func() { taken <- client.Publish(p.topic, 1, false, p.payload) }()
+	select {
+	case t := <-taken:
+		return t, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 var errTimeout = errors.New("no acknowledgement within 2 minutes")
@@ -239,12 +251,16 @@ const goodbye = 700 * time.Millisecond
 func (s *speaker) farewell(client mqtt.Client) error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
-	if len(s.waiting) == len(s.tokens) { // else something older must go first, and there is no time for it
-		for _, u := range s.units {
-			p := u.status(time.Now(), false, "stopped")
-			s.waiting = append(s.waiting, p)
-			s.tokens = append(s.tokens, client.Publish(p.topic, 1, false, p.payload))
+	if len(s.waiting) > len(s.tokens) {
+		return s.drain(ctx, 0) // something older would have to go first, and there is no time for it
+	}
+	for _, u := range s.units {
+		p := u.status(time.Now(), false, "stopped")
+		token, err := publish(ctx, client, p)
+		if err != nil {
+			return err
 		}
+		s.waiting, s.tokens = append(s.waiting, p), append(s.tokens, token)
 	}
 	return s.drain(ctx, 0)
 }
