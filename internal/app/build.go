@@ -55,7 +55,7 @@ func (s *server) snapshotted() map[int]uint64 {
 
 func (s *server) buildCases(context.Context) error {
 	s.cases = cases.New(s.cfg.Cases, cases.Deps{Store: waking{s.store, s}, Log: s.log, Registerer: s.metrics})
-	return nil
+	return s.metrics.Register(cases.NewCollector(s.store, s.log))
 }
 
 func (s *server) buildOutreach(context.Context) error {

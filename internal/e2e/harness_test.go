@@ -92,6 +92,7 @@ func launch(t *testing.T, dir string, line []string) *process {
 	cmd := exec.CommandContext(context.Background(), line[0], line[1:]...)
 	p := &process{cmd: cmd, dir: dir, log: &syncBuffer{}, done: make(chan struct{})}
 	cmd.Stderr = p.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // with strace in front there are two processes to signal
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +138,7 @@ func (p *process) read(r io.Reader, ready chan struct{}) {
 
 // kill ends the server without a chance to tidy up.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	<-p.done
 }
 
@@ -145,7 +146,7 @@ func (p *process) kill() {
 func (p *process) stop(t *testing.T) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	select {
