@@ -198,7 +198,9 @@ func (s *server) serve(name string, ln net.Listener, h http.Handler, before func
 		if err := srv.Shutdown(stop); err != nil {
 			_ = srv.Close() // whoever still reads is cut off
 		}
-		<-failed
+		if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
 		return nil
 	})
 }

@@ -69,7 +69,7 @@ func Load(file string, environ []string, fs *pflag.FlagSet) (Config, []fleet.Pro
 func hooks(c *mapstructure.DecoderConfig) {
 	c.WeaklyTypedInput = true // the environment and flags are text
 	c.DecodeHook = mapstructure.ComposeDecodeHookFunc(
-		mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(","), mapstructure.TextUnmarshallerHookFunc())
+		mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToWeakSliceHookFunc(","), mapstructure.TextUnmarshallerHookFunc())
 }
 
 // readFile merges a YAML file and returns the line of each key in it.
@@ -215,8 +215,12 @@ func (k key) env() string {
 }
 
 func (k key) text() string {
-	if s, ok := k.value.([]string); ok {
-		return strings.Join(s, ",")
+	if v := reflect.ValueOf(k.value); v.Kind() == reflect.Slice {
+		words := make([]string, v.Len())
+		for i := range words {
+			words[i] = fmt.Sprint(v.Index(i))
+		}
+		return strings.Join(words, ",")
 	}
 	return fmt.Sprint(k.value)
 }

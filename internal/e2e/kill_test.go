@@ -58,7 +58,7 @@ func settle(t *testing.T, dir, prefix string, n int) household {
 	if err := reg.SavePeople(t.Context(), []fleet.Person{owner}); err != nil {
 		t.Fatal(err)
 	}
-	var devices []fleet.Device
+	devices := make([]fleet.Device, 0, n)
 	for i := range n {
 		devices = append(devices, fleet.Device{Key: fleet.DeviceKey{Tenant: tenant, Serial: fmt.Sprintf("%s-%03d", prefix, i+1)}, Model: "washer-w7",
 			Name: "washing machine in the cellar", Region: "GB", OwnerID: owner.ID})

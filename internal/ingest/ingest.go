@@ -282,11 +282,11 @@ func (in *Ingest) drain(unfinished *cycle) error {
 		cycles = append(cycles, unfinished)
 	}
 	cycles = append(cycles, last)
-	var records []wire.Record
-	for _, c := range cycles {
-		records = append(records, c.records(in.now())...)
+	records := in.marks(wire.KindStop)
+	for i := len(cycles) - 1; i >= 0; i-- {
+		records = append(cycles[i].records(in.now()), records...)
 	}
-	if err := in.journal.Append(ctx, append(records, in.marks(wire.KindStop)...)); err != nil {
+	if err := in.journal.Append(ctx, records); err != nil {
 		n := 0
 		for _, c := range cycles {
 			n += len(c.waiters)

@@ -52,9 +52,9 @@ type Record struct {
 
 // Source is one consumer's view of a stream, in order. One goroutine uses it.
 type Source interface {
-	// Fetch returns the next records, at least one and at most max, waiting for the first as long as ctx lasts; what is
+	// Fetch returns the next records, at least one and at most limit, waiting for the first as long as ctx lasts; what is
 	// there already comes at once. It returns ctx's error when that ends first. A lost connection is retried inside.
-	Fetch(ctx context.Context, max int) ([]Record, error)
+	Fetch(ctx context.Context, limit int) ([]Record, error)
 	// Commit marks everything up to and including seq as done; a later Open of the same consumer goes on behind it. For a
 	// source without memory (a replay from a given sequence) it does nothing.
 	Commit(ctx context.Context, seq uint64) error
