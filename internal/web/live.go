@@ -70,6 +70,7 @@ func (s *Web) live(w http.ResponseWriter, r *http.Request) {
 			if !open {
 				return
 			}
+			s.fleet.outdate()
 			if s.concerns(r, n, person) {
 				ok = s.sendNotice(send, n)
 			}

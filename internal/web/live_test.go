@@ -170,3 +170,35 @@ func TestHubLetsTheSlowGo(t *testing.T) {
 		}
 	}
 }
+
+func TestLiveOutdatesWhatThePagesKnow(t *testing.T) {
+	f := newFixture(t)
+	srv := server(t, f)
+	lines, cancel := f.listen(t, srv, "")
+	defer cancel()
+	if !strings.Contains(f.get(t, "/cases"), "drains slowly") || strings.Contains(f.get(t, "/"), "7 open cases") {
+		t.Fatal("not the fleet this test is about")
+	}
+	f.mu.Lock()
+	c := f.addCase("FR-0020", "freezer-warm", fleet.KindFault, fleet.Fault, 0)
+	f.mu.Unlock()
+	f.hub.Publish(fleet.Notice{ID: "n", Type: "case", Device: c.Device, CaseID: c.ID, Action: "opened"})
+	next(t, lines)
+	f.now = f.now.Add(400 * time.Millisecond) // what the script waits
+	if !strings.Contains(f.get(t, "/?fragment=1"), "7 open cases") {
+		t.Error("the page does not know of the case it was told about")
+	}
+}
+
+func TestUsuallyHasAsFewDigitsAsTellItsEndsApart(t *testing.T) {
+	v := newFixture(t).web.view(httptest.NewRecorder(), request(http.MethodGet, "/", nil), "")
+	for _, c := range []struct {
+		low, high float64
+		unit      string
+		want      string
+	}{{6.98, 22.6, "°C", "usually 7 to 23\u00a0°C"}, {-18.6, -18.2, "°C", "usually −19 to −18\u00a0°C"}, {12.41, 12.44, "V", "usually 12.4\u00a0V"}, {12.41, 12.44, "", "usually 12.4"}, {12.4, 12.2, "V", "usually 12.4 to 12.2\u00a0V"}} {
+		if got := v.usually(c.low, c.high, c.unit); got != c.want {
+			t.Errorf("%v to %v: %q, want %q", c.low, c.high, got, c.want)
+		}
+	}
+}

@@ -113,12 +113,18 @@ func (v *view) normal(past []fleet.Point, q series) *chart.Band {
 	}
 	sort.Float64s(vals)
 	low, high := vals[len(vals)/10], vals[len(vals)-1-len(vals)/10]
-	a, b := v.Value(low, ""), v.Value(high, q.field.Unit)
-	label := strings.NewReplacer("#1", a, "#2", b).Replace(v.T("chart.normal"))
-	if v.Value(low, q.field.Unit) == b {
-		label = strings.ReplaceAll(v.T("chart.normal.one"), "#", b)
+	return &chart.Band{Low: low, High: high, Label: v.usually(low, high, q.field.Unit)}
+}
+
+// usually names a range with as few digits as tell its ends apart.
+func (v *view) usually(low, high float64, unit string) string {
+	for digits := 2; digits <= 3; digits++ {
+		a, b := v.digits(low, "", digits), v.digits(high, unit, digits)
+		if a != v.digits(high, "", digits) {
+			return strings.NewReplacer("#1", a, "#2", b).Replace(v.T("chart.normal"))
+		}
 	}
-	return &chart.Band{Low: low, High: high, Label: label}
+	return strings.ReplaceAll(v.T("chart.normal.one"), "#", v.digits(high, unit, 3))
 }
 
 func duringEpisode(at time.Time, cases []fleet.Case) bool {
@@ -222,6 +228,12 @@ func (s *Web) short(c *fleet.Case, d *fleet.Device, v *view) string {
 	t := s.title(c, d, v)
 	if d != nil {
 		t = withoutThing(t, words.Clean(d.Name, 60), s.label(d.Model, v.Loc.Lang), words.Clean(d.Room, 40))
+		// What to do at once stands before what it is about: "Close the tap: the washing machine leaks".
+		if _, about, ok := strings.Cut(t, ": "); ok {
+			if rest := withoutThing(about, words.Clean(d.Name, 60), s.label(d.Model, v.Loc.Lang), words.Clean(d.Room, 40)); rest != about {
+				t = rest
+			}
+		}
 	}
 	t, _, _ = strings.Cut(t, ". ")
 	t = strings.TrimSuffix(t, ".")
@@ -235,7 +247,7 @@ func (s *Web) short(c *fleet.Case, d *fleet.Device, v *view) string {
 func withoutThing(sentence, name, label, room string) string {
 	rest := sentence
 	for _, article := range []string{"The ", "Der ", "Die ", "Das "} {
-		rest = strings.TrimPrefix(rest, article)
+		rest, _ = cutFold(rest, article)
 	}
 	after, ok := cutFold(rest, name)
 	if !ok {

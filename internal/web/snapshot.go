@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	snapshotAge   = 3 * time.Second  // how old the view of the fleet may be
+	snapshotAge   = 3 * time.Second // how old the view of the fleet may be when nothing happened
+	staleAge      = 300 * time.Millisecond
 	seenAge       = 20 * time.Second // how old the answer to "last heard" may be
 	silentAtLeast = 30 * time.Minute // no shorter pause is called silence
 	silentMissed  = 3                // intervals missed
@@ -92,6 +93,7 @@ type snapshots struct {
 	now    func() time.Time
 	mu     sync.Mutex
 	last   *snapshot
+	stale  bool
 	seen   map[string]time.Time
 	seenAt time.Time
 }
@@ -99,9 +101,14 @@ type snapshots struct {
 func (f *snapshots) get(ctx context.Context) (*snapshot, error) {
 	f.mu.Lock() // held while loading: the others wait for the one that loads
 	defer f.mu.Unlock()
-	if now := f.now(); f.last != nil && now.Sub(f.last.at) < snapshotAge && !now.Before(f.last.at) {
+	allowed := snapshotAge
+	if f.stale {
+		allowed = staleAge
+	}
+	if now := f.now(); f.last != nil && now.Sub(f.last.at) < allowed && !now.Before(f.last.at) {
 		return f.last, nil
 	}
+	f.stale = false // before loading: what happens meanwhile may be missed by it
 	s, err := f.load(ctx)
 	if err != nil {
 		return nil, err
@@ -110,7 +117,15 @@ func (f *snapshots) get(ctx context.Context) (*snapshot, error) {
 	return s, nil
 }
 
-// forget makes the next get look again: after a notice or an agent's action the page must show it.
+// outdate says that something happened since. The script asks for it 400 ms later, so a snapshot younger than staleAge at that
+// time was taken after it; a storm of notices costs no more than a few looks a second.
+func (f *snapshots) outdate() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stale = true
+}
+
+// forget makes the next get look again at once: after an agent's action the page must show it.
 func (f *snapshots) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -70,8 +70,10 @@ func (v *view) Date(t time.Time) string {
 }
 
 // Value is a number with its unit, three digits: at the desk 12.4 V and 12.7 V are not the same.
-func (v *view) Value(f float64, unit string) string {
-	s := v.Loc.Quantity(f, unit, 3)
+func (v *view) Value(f float64, unit string) string { return v.digits(f, unit, 3) }
+
+func (v *view) digits(f float64, unit string, digits int) string {
+	s := v.Loc.Quantity(f, unit, digits)
 	if s == "" {
 		return "–"
 	}

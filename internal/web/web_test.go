@@ -328,6 +328,7 @@ func TestShortWordsLeaveOutTheThing(t *testing.T) {
 		{"The washing machine in the cellar drains slowly", "Washing machine in the cellar", "Washing machine", "cellar", "drains slowly"},
 		{"The car charger in the garden gets too hot", "", "Car charger", "garden", "gets too hot"},
 		{"Die Wallbox im Garten wird zu heiß", "", "Wallbox", "Garten", "wird zu heiß"},
+		{"the charger in the garage is too hot", "Charger in the garage", "Charger", "garage", "is too hot"},
 		{"Stop charging now", "", "Car charger", "garden", "Stop charging now"},
 	} {
 		if got := withoutThing(c.sentence, c.name, c.label, c.room); got != c.want {

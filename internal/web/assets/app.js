@@ -1,7 +1,7 @@
 // What the pages do beyond links and forms: take in news without a reload, and the keyboard. Without it all still works.
 (() => {
   "use strict";
-  const WAIT = 400;       // milliseconds in which several notices become one look
+  const WAIT = 400;       // milliseconds in which several notices become one look; the server counts on it (staleAge)
   const PACE = 1000;      // at most one look in this time
   const REFRESH = 60000;  // ages and last readings grow old by themselves
   const url = document.body.dataset.live;
