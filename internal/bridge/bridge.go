@@ -24,7 +24,7 @@ const (
 	subscribeAgain  = 30 * time.Second // after the broker refused a subscription
 	watchEvery      = time.Second
 	mqttVersion311  = 4
-	disconnectQuiet = 1000 // milliseconds paho may take to say goodbye
+	disconnectQuiet = 3000 // milliseconds paho may take to say goodbye
 )
 
 // ReasonRetained and ReasonQueue are the bridge's reasons of refusals.
@@ -138,6 +138,10 @@ func (b *Bridge) connection(ctx context.Context) error {
 			return nil, err
 		}
 		current.Store(c)
+		if err := dialling.Err(); err != nil { // the end came before anybody could see c
+			_ = c.Close()
+			return nil, err
+		}
 		return c, nil
 	}))
 	token := client.Connect()
@@ -178,6 +182,7 @@ func (b *Bridge) connectedUntil(ctx context.Context, client mqtt.Client, c *conn
 			return fmt.Errorf("connection lost: %w", err)
 		case <-ctx.Done():
 			b.drain()
+			c.goodbye()
 			client.Disconnect(disconnectQuiet)
 			return ctx.Err()
 		case <-again.C:

@@ -26,7 +26,11 @@ type conn struct {
 	buf     []byte
 	err     error
 	closing bool
+	linger  bool          // Close waits for the broker to close first
 	done    chan struct{} // the writer is gone
+
+	once  sync.Once
+	ended chan struct{} // a read failed: the broker has closed, or the connection is broken
 }
 
 func dial(ctx context.Context, u *url.URL, cfg Config) (*conn, error) {
@@ -46,13 +50,20 @@ func dial(ctx context.Context, u *url.URL, cfg Config) (*conn, error) {
 }
 
 func newConn(nc net.Conn, timeout time.Duration) *conn {
-	c := &conn{Conn: nc, r: bufio.NewReaderSize(nc, 64<<10), timeout: timeout, done: make(chan struct{})}
+	c := &conn{Conn: nc, r: bufio.NewReaderSize(nc, 64<<10), timeout: timeout, done: make(chan struct{}),
+		ended: make(chan struct{})}
 	c.changed.L = &c.mu
 	go c.write()
 	return c
 }
 
-func (c *conn) Read(p []byte) (int, error) { return c.r.Read(p) }
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if err != nil {
+		c.once.Do(func() { close(c.ended) })
+	}
+	return n, err
+}
 
 // SetDeadline bounds reading; the writer has its own deadline.
 func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
@@ -108,15 +119,32 @@ func (c *conn) write() {
 // abort makes paho lose the connection at once. It takes a closed socket for its own doing and would notice at the next ping.
 func (c *conn) abort() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
 
-// Close sends what is queued (paho closes right behind its DISCONNECT), waiting a second at most, and closes.
+// goodbye makes Close wait for the broker, which closes when it has read DISCONNECT. Closing first would lose acknowledgements
+// that it has not read yet, if it writes to us meanwhile.
+func (c *conn) goodbye() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.linger = true
+}
+
+// Close sends what is queued (paho closes right behind its DISCONNECT) and closes. It waits a second at most.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	c.closing = true
+	linger := c.linger
 	c.changed.Broadcast()
 	c.mu.Unlock()
+	late := time.After(min(time.Second, c.timeout))
 	select {
 	case <-c.done:
-	case <-time.After(min(time.Second, c.timeout)):
+	case <-late:
+		linger = false
+	}
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && linger && half.CloseWrite() == nil {
+		select {
+		case <-c.ended:
+		case <-late:
+		}
 	}
 	err := c.Conn.Close()
 	<-c.done

@@ -195,12 +195,12 @@ type realBroker struct {
 
 func newRealBroker(t *testing.T) *realBroker {
 	t.Helper()
-	path, err := exec.LookPath("mosquitto")
+	path, err := exec.LookPath("mosquitto") //nolint:misspell // the broker's name
 	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/mosquitto") // Debian's place, not in everybody's PATH
+		path, err = exec.LookPath("/usr/sbin/mosquitto") //nolint:misspell // Debian's place, not in everybody's PATH
 	}
 	if err != nil {
-		t.Skip("SKIPPED: no mosquitto in PATH or /usr/sbin: the bridge is not tested against a real broker")
+		t.Skip("SKIPPED: no mosquitto in PATH or /usr/sbin: the bridge is not tested against a real broker") //nolint:misspell // its name
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

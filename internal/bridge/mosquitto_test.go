@@ -96,7 +96,7 @@ func TestBrokerRestart(t *testing.T) {
 	before := len(in.payloads())
 	in2 := newInbox(false)
 	r2 := start(t, m.addr, in2)
-	in2.until(t, "the last 50", func() bool { return len(in2.firsts()) == 50 })
+	in2.until(t, "the last 50", func() bool { return len(in2.firsts()) >= 50 })
 	if got := in2.payloads(); !slices.Equal(got, want[500:]) {
 		t.Errorf("after the break: %v", got)
 	}
