@@ -125,6 +125,7 @@ func start(t *testing.T, addr string, in *inbox, change ...func(*Config)) *rig {
 	cfg := DefaultConfig()
 	cfg.URL = "tcp://" + addr
 	cfg.MaxReconnect = 50 * time.Millisecond
+	cfg.WriteTimeout = 200 * time.Millisecond // scripted brokers do not close when we say goodbye
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -195,12 +196,12 @@ type realBroker struct {
 
 func newRealBroker(t *testing.T) *realBroker {
 	t.Helper()
-	path, err := exec.LookPath("mosquitto") //nolint:misspell // the broker's name
+	path, err := exec.LookPath("mosquitto")
 	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/mosquitto") //nolint:misspell // Debian's place, not in everybody's PATH
+		path, err = exec.LookPath("/usr/sbin/mosquitto")
 	}
 	if err != nil {
-		t.Skip("SKIPPED: no mosquitto in PATH or /usr/sbin: the bridge is not tested against a real broker") //nolint:misspell // its name
+		t.Skip("SKIPPED: no mosquitto in PATH or /usr/sbin: the bridge is not tested against a real broker")
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

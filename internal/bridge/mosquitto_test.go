@@ -49,7 +49,7 @@ func (p *publisher) close() { p.client.Disconnect(500) }
 func TestBrokerRestart(t *testing.T) {
 	m := newRealBroker(t)
 	in := newInbox(false)
-	r := start(t, m.addr, in)
+	r := start(t, m.addr, in, patient)
 	eventually(t, "subscribed", r.subscribed)
 	p := &publisher{t: t, addr: m.addr}
 	var want []string
@@ -95,7 +95,7 @@ func TestBrokerRestart(t *testing.T) {
 	send(50)
 	before := len(in.payloads())
 	in2 := newInbox(false)
-	r2 := start(t, m.addr, in2)
+	r2 := start(t, m.addr, in2, patient)
 	in2.until(t, "the last 50", func() bool { return len(in2.firsts()) >= 50 })
 	if got := in2.payloads(); !slices.Equal(got, want[500:]) {
 		t.Errorf("after the break: %v", got)
@@ -106,6 +106,8 @@ func TestBrokerRestart(t *testing.T) {
 	r2.stop()
 	p.close()
 }
+
+func patient(c *Config) { c.WriteTimeout = patience }
 
 func TestSharedSubscriptionAndRetained(t *testing.T) {
 	m := newRealBroker(t)
