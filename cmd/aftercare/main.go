@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"aftercare/internal/fleet"
 )
 
 // version is set by the build of a release.
@@ -52,6 +54,9 @@ Start with "aftercare demo": the server with every part in one process, and a si
 		SilenceUsage:  true,
 		Version:       version,
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return &problemsError{[]fleet.Problem{{Message: err.Error()}}}
+	})
 	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newConfig())
 	return root
 }

@@ -123,6 +123,7 @@ func (s *server) buildBridge() (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.health.Add("bridge", b.Check)
 	return b.Run, nil
 }
 

@@ -55,18 +55,6 @@ func program(t *testing.T, name string) string {
 	return filepath.Join(bin, name)
 }
 
-// run runs one of our programs to its end and returns what it printed.
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, program(t, name), args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // process is a running server.
 type process struct {
 	cmd   *exec.Cmd

@@ -36,10 +36,10 @@ type meter struct {
 
 func newMeter(reg prometheus.Registerer) *meter {
 	m := &meter{
-		in:          prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_in_total", Help: "Readings that reached a door; a message that is refused or cannot be decoded counts as one."}, []string{"door"}),
+		in:          prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_in_total", Help: "Readings that reached a door; a message that is refused or cannot be decoded counts as one, and so does a connection that is refused."}, []string{"door"}),
 		stored:      prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_readings_stored_total", Help: "Readings fsynced in the journal."}),
 		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_quarantined_total", Help: "Readings or payloads put aside, by reason."}, []string{"reason"}),
-		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_refused_total", Help: "Messages neither stored nor put aside, by door and reason."}, []string{"door", "reason"}),
+		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_refused_total", Help: "Messages neither stored nor put aside, and connections turned away, by door and reason."}, []string{"door", "reason"}),
 		dropped:     prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_fields_dropped_total", Help: "Fields left out because the profile does not name them."}),
 		unnumbered:  prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_readings_unidentifiable_total", Help: "Readings stored that had neither time nor seq: a resend of one counts twice."}),
 		failures:    prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_ingest_commit_failures_total", Help: "Cycles the journal did not take at the first try."}),
