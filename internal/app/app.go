@@ -17,6 +17,7 @@ import (
 
 	"aftercare/internal/cases"
 	"aftercare/internal/config"
+	"aftercare/internal/fleet"
 	"aftercare/internal/gateway"
 	"aftercare/internal/history"
 	"aftercare/internal/history/embedded"
@@ -164,7 +165,7 @@ func (s *server) openHistory(ctx context.Context) error {
 			return err
 		}
 		s.life.onClose("influxdb", db.Close)
-		c.URL, c.Token = db.URL(), history.Secret(db.Token())
+		c.URL, c.Token = db.URL(), fleet.Secret(db.Token())
 	}
 	h, err := history.New(c, history.Deps{Log: s.log, Metrics: s.metrics, Reject: s.rejectLine})
 	if err != nil {

@@ -75,7 +75,7 @@ func (s *server) buildPages(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.cfg.Web.Token = web.Secret(token)
+	s.cfg.Web.Token = fleet.Secret(token)
 	s.hub = web.NewHub(s.metrics)
 	s.pages, err = newPages(s)
 	return err

@@ -334,7 +334,7 @@ func TestSecretPrintsRedacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := fmt.Sprintf("%v %+v %#v %s %q %s %s", cfg, cfg, cfg, cfg.Password, cfg.Password, j, log.String())
-	if strings.Contains(all, "canary") || !strings.Contains(all, redacted) {
+	if strings.Contains(all, "canary") || !strings.Contains(all, "[redacted]") {
 		t.Error(all)
 	}
 }

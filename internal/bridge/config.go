@@ -5,26 +5,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"aftercare/internal/fleet"
 )
-
-// Secret is a password that prints as redacted, in logs as in configuration dumps.
-type Secret string
-
-const redacted = "[redacted]"
-
-// String never returns the secret.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return redacted
-}
-
-// GoString is String for %#v.
-func (s Secret) GoString() string { return s.String() }
-
-// MarshalText is String for JSON, YAML and slog.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Config says which broker to read from.
 type Config struct {
@@ -32,7 +15,7 @@ type Config struct {
 	URL            string        `mapstructure:"url"`       // tcp://host:1883 or ssl://host:8883
 	ClientID       string        `mapstructure:"client_id"` // stable; several bridges need one each
 	Username       string        `mapstructure:"username"`
-	Password       Secret        `mapstructure:"password"`
+	Password       fleet.Secret  `mapstructure:"password"`
 	Topics         []string      `mapstructure:"topics"`
 	Share          string        `mapstructure:"share"` // group of bridges that share the subscription ($share); empty: alone
 	KeepAlive      time.Duration `mapstructure:"keep_alive"`

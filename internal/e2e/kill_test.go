@@ -201,7 +201,7 @@ func sameAsInflux(t *testing.T, dir, addr string, acked map[string]bool) {
 		t.Fatal(err)
 	}
 	cfg := history.DefaultConfig()
-	cfg.URL, cfg.Token = "http://"+addr, history.Secret(strings.TrimSpace(string(token)))
+	cfg.URL, cfg.Token = "http://"+addr, fleet.Secret(strings.TrimSpace(string(token)))
 	db, err := history.New(cfg, history.Deps{Log: obs.Discard(), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)

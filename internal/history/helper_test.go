@@ -56,7 +56,7 @@ func open(t testing.TB, change ...func(*Config, *Deps)) *setup {
 	t.Helper()
 	s := &setup{}
 	c := DefaultConfig()
-	c.URL, c.Token = shared.URL(), Secret(shared.Token())
+	c.URL, c.Token = shared.URL(), fleet.Secret(shared.Token())
 	c.Database = fmt.Sprintf("%s %d", t.Name(), databases.Add(1))
 	c.RetryMin = time.Millisecond
 	d := Deps{Log: obs.Discard(), Metrics: prometheus.NewRegistry(), Reject: func(_ context.Context, line []byte, _ string) error {

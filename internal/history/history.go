@@ -27,26 +27,17 @@ import (
 	"github.com/influxdata/influxdb-client-go/v2/api"
 	httpapi "github.com/influxdata/influxdb-client-go/v2/api/http"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"aftercare/internal/fleet"
 )
-
-// Secret is a string that prints as "redacted".
-type Secret string
-
-func (Secret) String() string { return "redacted" }
-
-// GoString keeps %#v from printing it.
-func (Secret) GoString() string { return `"redacted"` }
-
-// MarshalText keeps JSON and logs from printing it.
-func (Secret) MarshalText() ([]byte, error) { return []byte("redacted"), nil }
 
 // Config says where the database is and how to speak to it.
 type Config struct {
-	URL      string `mapstructure:"url"`      // "http://host:8086"; empty: the embedded one, which app fills in
-	Token    Secret `mapstructure:"token"`    // 2.x, 3.x: API token; 1.8: "user:password"
-	Org      string `mapstructure:"org"`      // 2.x and Cloud only
-	Database string `mapstructure:"database"` // 1.8, 3.x: database; 2.x: bucket. Made with the server's default retention when it is not there
-	GZip     bool   `mapstructure:"gzip"`     // compress writes: for a server that is far away
+	URL      string       `mapstructure:"url"`      // "http://host:8086"; empty: the embedded one, which app fills in
+	Token    fleet.Secret `mapstructure:"token"`    // 2.x, 3.x: API token; 1.8: "user:password"
+	Org      string       `mapstructure:"org"`      // 2.x and Cloud only
+	Database string       `mapstructure:"database"` // 1.8, 3.x: database; 2.x: bucket. Made with the server's default retention when it is not there
+	GZip     bool         `mapstructure:"gzip"`     // compress writes: for a server that is far away
 
 	BatchLines int `mapstructure:"batch_lines"` // lines of one write
 	BatchBytes int `mapstructure:"batch_bytes"` // bytes of one write; one larger journal record still goes alone

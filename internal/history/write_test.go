@@ -148,7 +148,7 @@ func TestAServerThatStopsLosesNothing(t *testing.T) {
 	failed, back := 0, 0
 	var h *setup
 	h = open(t, func(hc *Config, d *Deps) {
-		hc.URL, hc.Token, hc.Fetch = server.URL(), Secret(server.Token()), 10
+		hc.URL, hc.Token, hc.Fetch = server.URL(), fleet.Secret(server.Token()), 10
 		d.Log = watching(func(msg string) {
 			switch {
 			case strings.HasPrefix(msg, "writes to InfluxDB fail"):

@@ -7,28 +7,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"aftercare/internal/fleet"
 )
-
-// Secret is a string that prints as redacted.
-type Secret string
-
-// String hides the value; use string(s) where it is really needed.
-func (Secret) String() string { return "[redacted]" }
-
-// GoString hides the value in %#v.
-func (Secret) GoString() string { return `web.Secret("[redacted]")` }
-
-// MarshalText hides the value in logs and dumps.
-func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
 // Config says where and how the pages answer.
 type Config struct {
-	Listen string   `mapstructure:"listen"` // loopback address and port of pages and API
-	Hosts  []string `mapstructure:"hosts"`  // further names accepted in the Host header: "name" (any port) or "name:port"
-	Token  Secret   `mapstructure:"token"`  // of the start-up link; empty: the caller makes a random one
-	Tenant string   `mapstructure:"tenant"` // whose rows the pages show, until people sign in
-	Zone   string   `mapstructure:"zone"`   // IANA time zone of the desk; empty: the machine's
-	Locale string   `mapstructure:"locale"` // "auto" (what the browser asks for), "en", "de"
+	Listen string       `mapstructure:"listen"` // loopback address and port of pages and API
+	Hosts  []string     `mapstructure:"hosts"`  // further names accepted in the Host header: "name" (any port) or "name:port"
+	Token  fleet.Secret `mapstructure:"token"`  // of the start-up link; empty: the caller makes a random one
+	Tenant string       `mapstructure:"tenant"` // whose rows the pages show, until people sign in
+	Zone   string       `mapstructure:"zone"`   // IANA time zone of the desk; empty: the machine's
+	Locale string       `mapstructure:"locale"` // "auto" (what the browser asks for), "en", "de"
 	// MaxLive bounds the open live connections; one more is asked to come again.
 	MaxLive int `mapstructure:"max_live"`
 }

@@ -37,13 +37,13 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	switch {
 	case c.SnapshotEvery < time.Second:
-		return fmt.Errorf("engine.snapshot_every %v: want at least 1s", c.SnapshotEvery)
+		return fmt.Errorf("rules.engine.snapshot_every %v: want at least 1s", c.SnapshotEvery)
 	case c.FetchMax < 1 || c.FetchMax > 10000:
-		return fmt.Errorf("engine.fetch_max %d: want 1 to 10000", c.FetchMax)
+		return fmt.Errorf("rules.engine.fetch_max %d: want 1 to 10000", c.FetchMax)
 	case c.ChunkBytes < 4096 || c.ChunkBytes > 1<<20:
-		return fmt.Errorf("engine.chunk_bytes %d: want 4096 to 1048576", c.ChunkBytes)
+		return fmt.Errorf("rules.engine.chunk_bytes %d: want 4096 to 1048576", c.ChunkBytes)
 	case c.StopTimeout < 0:
-		return fmt.Errorf("engine.stop_timeout %v: want 0 or more", c.StopTimeout)
+		return fmt.Errorf("rules.engine.stop_timeout %v: want 0 or more", c.StopTimeout)
 	}
 	return nil
 }
