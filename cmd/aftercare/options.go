@@ -37,17 +37,17 @@ func load(cmd *cobra.Command) (config.Config, error) {
 	return cfg, nil
 }
 
-func loadConfig(cmd *cobra.Command) (config.Config, []fleet.Problem) {
+func loadConfig(cmd *cobra.Command, defaults ...config.Setting) (config.Config, []fleet.Problem) {
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
 		return config.Config{}, []fleet.Problem{{Message: err.Error()}}
 	}
-	return config.Load(file, os.Environ(), cmd.Flags())
+	return config.Load(file, os.Environ(), cmd.Flags(), defaults...)
 }
 
 // loadAll reads the configuration and the files of models and rules it names.
-func loadAll(cmd *cobra.Command) (config.Config, *app.Files, error) {
-	cfg, problems := loadConfig(cmd)
+func loadAll(cmd *cobra.Command, defaults ...config.Setting) (config.Config, *app.Files, error) {
+	cfg, problems := loadConfig(cmd, defaults...)
 	files, more := app.LoadFiles(cfg)
 	if problems = append(problems, more...); len(problems) > 0 {
 		return cfg, nil, &problemsError{problems}

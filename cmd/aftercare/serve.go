@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"aftercare/internal/app"
+	"aftercare/internal/config"
 )
 
 func newServe() *cobra.Command {
@@ -26,13 +27,25 @@ func newServe() *cobra.Command {
 				return err
 			}
 			return app.Run(cmd.Context(), app.Options{Config: cfg, Files: files, Log: os.Stderr, Version: version, Ready: func(a app.Addresses) error {
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "pages   %s\ndevices mqtt://%s\n", a.Link, a.MQTT)
-				return err
+				return announce(cmd.OutOrStdout(), a)
 			}})
 		},
 	}
 	configFlags(cmd)
 	return cmd
+}
+
+// announce says where the server is found, of what it runs.
+func announce(out io.Writer, a app.Addresses) error {
+	var text string
+	if a.Link != "" {
+		text += "pages   " + a.Link + "\n"
+	}
+	if a.MQTT != "" {
+		text += "devices mqtt://" + a.MQTT + "\n"
+	}
+	_, err := io.WriteString(out, text+"ready\n")
+	return err
 }
 
 func newDemo() *cobra.Command {
@@ -49,12 +62,7 @@ func newDemo() *cobra.Command {
 
 // runDemo runs the server in this process and the simulator in one of its own; the first that ends takes the other with it.
 func runDemo(cmd *cobra.Command, _ []string) error {
-	if !cmd.Flags().Changed("log.level") {
-		if err := cmd.Flags().Set("log.level", "warn"); err != nil { // the console is for the visitor
-			return err
-		}
-	}
-	cfg, files, err := loadAll(cmd)
+	cfg, files, err := loadAll(cmd, config.Setting{Key: "log.level", Value: "warn"}) // the console is for the visitor
 	if err != nil {
 		return err
 	}

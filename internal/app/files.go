@@ -1,9 +1,12 @@
 package app
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -24,10 +27,17 @@ type Files struct {
 // LoadFiles reads the model profiles and rule packs that cfg names, or the shipped ones. It opens no socket and returns every
 // mistake; Files is whole only when there is none.
 func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
+	for key, dir := range map[string]string{"models": cfg.Models, "rules.dir": cfg.Rules.Dir} {
+		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
+			return &Files{}, []fleet.Problem{{Path: key, Message: fmt.Sprintf("%q is not a folder that can be read", dir)}}
+		}
+	}
 	models, problems := registry.LoadModels(folder(cfg.Models, "models"))
+	problems = located(problems, cfg.Models, "models")
 	set, more := cfg.Rules.Load(folder(cfg.Rules.Dir, "rules"), models)
+	more = located(more, cfg.Rules.Dir, "rules")
 	if problems = append(problems, more...); set != nil {
-		problems = append(problems, textProblems(set)...)
+		problems = append(problems, located(textProblems(set), cfg.Rules.Dir, "rules")...)
 	}
 	return &Files{Models: models, Rules: set}, problems
 }
@@ -49,6 +59,17 @@ func message(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// located puts the folder in front of the files' names.
+func located(problems []fleet.Problem, dir, shipped string) []fleet.Problem {
+	if dir == "" {
+		dir = path.Join("configs", shipped)
+	}
+	for i := range problems {
+		problems[i].File = filepath.Join(dir, problems[i].File)
+	}
+	return problems
 }
 
 func folder(dir, shipped string) fs.FS {

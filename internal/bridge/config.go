@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -42,30 +43,31 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate names the field and the value of the first thing that is wrong. A disabled bridge needs nothing.
+// Validate names the field and the value of everything that is wrong. A disabled bridge needs nothing.
 func (c Config) Validate() error {
 	if !c.Enabled {
 		return nil
 	}
+	var errs []error
 	if err := c.validateURL(); err != nil {
-		return err
+		errs = append(errs, err)
 	}
 	if c.ClientID == "" {
-		return fmt.Errorf("bridge.client_id %q: a persistent session needs one", c.ClientID)
+		errs = append(errs, fmt.Errorf("bridge.client_id %q: a persistent session needs one", c.ClientID))
 	}
 	if c.Password != "" && c.Username == "" {
-		return fmt.Errorf("bridge.username %q: MQTT 3.1.1 sends no password without one", c.Username)
+		errs = append(errs, fmt.Errorf("bridge.username %q: MQTT 3.1.1 sends no password without one", c.Username))
 	}
 	if len(c.Topics) == 0 {
-		return fmt.Errorf("bridge.topics %q: want at least one", c.Topics)
+		errs = append(errs, fmt.Errorf("bridge.topics %q: want at least one", c.Topics))
 	}
 	for _, t := range c.Topics {
 		if t == "" || strings.HasPrefix(t, "$") {
-			return fmt.Errorf("bridge.topics %q: want a plain filter (share names the group)", t)
+			errs = append(errs, fmt.Errorf("bridge.topics %q: want a plain filter (share names the group)", t))
 		}
 	}
 	if strings.ContainsAny(c.Share, "/+#") {
-		return fmt.Errorf("bridge.share %q: must not contain '/', '+' or '#'", c.Share)
+		errs = append(errs, fmt.Errorf("bridge.share %q: must not contain '/', '+' or '#'", c.Share))
 	}
 	for _, f := range []struct {
 		name   string
@@ -79,13 +81,13 @@ func (c Config) Validate() error {
 		{"drain_timeout", c.DrainTimeout, time.Millisecond},
 	} {
 		if f.v < f.low || f.v > 24*time.Hour {
-			return fmt.Errorf("bridge.%s %s: want %s to 24h", f.name, f.v, f.low)
+			errs = append(errs, fmt.Errorf("bridge.%s %s: want %s to 24h", f.name, f.v, f.low))
 		}
 	}
 	if c.Queue < 1 || c.Queue > 10_000_000 {
-		return fmt.Errorf("bridge.queue %d: want 1 to 10000000", c.Queue)
+		errs = append(errs, fmt.Errorf("bridge.queue %d: want 1 to 10000000", c.Queue))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (c Config) validateURL() error {

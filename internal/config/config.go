@@ -67,7 +67,7 @@ var AllRoles = []string{"gateway", "bridge", "history", "rules", "cases", "outre
 // Default is every package's own default. Paths are empty: they follow from Data.
 func Default() Config {
 	c := Config{
-		Data: "data", Roles: AllRoles, Log: obs.DefaultConfig(), Store: store.DefaultConfig(), Registry: registry.DefaultConfig(),
+		Data: "data", Roles: slices.Clone(AllRoles), Log: obs.DefaultConfig(), Store: store.DefaultConfig(), Registry: registry.DefaultConfig(),
 		Journal: journal.DefaultConfig(), Ingest: ingest.DefaultConfig(), Gateway: gateway.DefaultConfig(), Bridge: bridge.DefaultConfig(),
 		History: History{Config: history.DefaultConfig(), Embedded: embedded.DefaultConfig()},
 		Rules:   Rules{Config: rules.DefaultConfig(), Engine: engine.DefaultConfig()},

@@ -112,8 +112,37 @@ data: b
 	}
 }
 
+// TestWrongTypesHideNothing: a value of the wrong type is named, and so are the wrong values beside it.
+func TestWrongTypesHideNothing(t *testing.T) {
+	path := file(t, "gateway: {connect_timeout: soon, max_inflight: 1.7, max_packet: 1}\nweb:\n  max_live: true\n  listen: 0.0.0.0:80\nlog: {level: loud, format: xml, admin: 0.0.0.0:1}\nroles: [cook]\nbridge: {enabled: 3}\n")
+	_, problems := Load(path, []string{"AFTERCARE_HISTORY_URL=http://u:CANARY@h:1"}, nil)
+	var got strings.Builder
+	for _, p := range problems {
+		got.WriteString(strings.TrimPrefix(p.String(), path) + "\n")
+	}
+	for _, want := range []string{`"soon" is not a duration`, "1.7 is not a whole number", "true is not a number", "gateway.max_packet 1", `web.listen "0.0.0.0:80"`,
+		`log.level "loud"`, `log.format "xml"`, `log.admin "0.0.0.0:1"`, `roles "cook"`, "3 is neither true nor false", "history.url"} {
+		if !strings.Contains(got.String(), want) {
+			t.Errorf("no %s in\n%s", want, got.String())
+		}
+	}
+	if strings.Contains(got.String(), "CANARY") {
+		t.Errorf("a password is shown in\n%s", got.String())
+	}
+}
+
+func TestACommandsOwnDefault(t *testing.T) {
+	own := Setting{Key: "log.level", Value: "warn"}
+	if cfg, _ := Load("", nil, nil, own); cfg.Log.Level != "warn" {
+		t.Errorf("level %q", cfg.Log.Level)
+	}
+	if cfg, _ := Load("", []string{"AFTERCARE_LOG_LEVEL=debug"}, nil, own); cfg.Log.Level != "debug" {
+		t.Errorf("level %q", cfg.Log.Level)
+	}
+}
+
 func TestFilesThatAreNoConfiguration(t *testing.T) {
-	for name, text := range map[string]string{"list": "- a\n", "scalar": "5\n", "broken": "a: [\n", "deep scalar": "gateway: 5\n"} {
+	for name, text := range map[string]string{"list": "- a\n", "scalar": "5\n", "broken": "a: [\n", "two documents": "data: a\n---\ndata: b\n", "deep scalar": "gateway: 5\n"} {
 		if _, problems := Load(file(t, text), nil, nil); len(problems) == 0 {
 			t.Errorf("%s: accepted", name)
 		}

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -34,13 +36,16 @@ func Flags(fs *pflag.FlagSet) {
 }
 
 // Load reads the configuration: defaults < file < environment < flags. file may be empty; environ is os.Environ() or what a
-// test says; fs may be nil. It returns every mistake, not only the first: unknown keys with file and line or the
+// test says; fs may be nil; defaults are a command's own, in place of the packages'. It returns every mistake, not only the first: unknown keys with file and line or the
 // variable's name, values of the wrong type, and what the packages' own Validate says.
-func Load(file string, environ []string, fs *pflag.FlagSet) (Config, []fleet.Problem) {
+func Load(file string, environ []string, fs *pflag.FlagSet, defaults ...Setting) (Config, []fleet.Problem) {
 	v := viper.New()
 	all := keys(Default())
 	for _, k := range all {
 		v.SetDefault(k.path, k.value)
+	}
+	for _, d := range defaults {
+		v.SetDefault(d.Key, d.Value)
 	}
 	var problems []fleet.Problem
 	places := map[string]int{}
@@ -59,8 +64,8 @@ func Load(file string, environ []string, fs *pflag.FlagSet) (Config, []fleet.Pro
 		})
 	}
 	cfg := Default()
-	if err := v.Unmarshal(&cfg, hooks); err != nil {
-		return cfg, append(problems, typeProblems(err, file, places)...)
+	if err := v.Unmarshal(&cfg, hooks); err != nil { // what could be read is there all the same, and looked at below
+		problems = append(problems, typeProblems(err, file, places)...)
 	}
 	cfg.derive()
 	return cfg, append(problems, validationProblems(cfg.Validate(), file, places)...)
@@ -69,8 +74,38 @@ func Load(file string, environ []string, fs *pflag.FlagSet) (Config, []fleet.Pro
 func hooks(c *mapstructure.DecoderConfig) {
 	c.WeaklyTypedInput = true // the environment and flags are text
 	c.DecodeHook = mapstructure.ComposeDecodeHookFunc(
-		mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToWeakSliceHookFunc(","), mapstructure.TextUnmarshallerHookFunc())
+		strict, duration, mapstructure.StringToWeakSliceHookFunc(","), mapstructure.TextUnmarshallerHookFunc())
 }
+
+// strict keeps the weak typing from bending what a file says: 1.7 is no whole number and true is no number.
+func strict(from, to reflect.Type, value any) (any, error) {
+	number := to.Kind() >= reflect.Int && to.Kind() <= reflect.Float64 && to != reflect.TypeFor[time.Duration]()
+	f, isFloat := value.(float64)
+	switch {
+	case number && from.Kind() == reflect.Bool:
+		return nil, fmt.Errorf("%v is not a number", value)
+	case number && to.Kind() < reflect.Float32 && isFloat && f != math.Trunc(f):
+		return nil, fmt.Errorf("%v is not a whole number", value)
+	case to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && from.Kind() != reflect.String:
+		return nil, fmt.Errorf("%v is neither true nor false", value)
+	}
+	return value, nil
+}
+
+// duration reads durations; a bare number would be nanoseconds, which nobody means.
+func duration(from, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() || from == to {
+		return value, nil
+	}
+	d, err := time.ParseDuration(fmt.Sprint(value))
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a duration: write 500ms, 5s, 2m or 1h", fmt.Sprint(value))
+	}
+	return d, nil
+}
+
+// Setting is a key with a value.
+type Setting struct{ Key, Value string }
 
 // readFile merges a YAML file and returns the line of each key in it.
 func readFile(v *viper.Viper, file string, all []key) (map[string]int, []fleet.Problem) {
@@ -79,9 +114,15 @@ func readFile(v *viper.Viper, file string, all []key) (map[string]int, []fleet.P
 	if err != nil {
 		return places, []fleet.Problem{{File: file, Message: "cannot be read: " + errors.Unwrap(err).Error()}}
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return places, []fleet.Problem{{File: file, Message: strings.TrimPrefix(err.Error(), "yaml: ")}}
+	var doc, more yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return places, []fleet.Problem{syntaxProblem(file, err)}
+	}
+	if err := dec.Decode(&more); err == nil {
+		return places, []fleet.Problem{{File: file, Line: more.Line, Message: "a second document begins here, and nobody would read it"}}
+	} else if !errors.Is(err, io.EOF) {
+		return places, []fleet.Problem{syntaxProblem(file, err)}
 	}
 	if len(doc.Content) == 0 {
 		return places, nil // an empty file sets nothing
@@ -92,6 +133,15 @@ func readFile(v *viper.Viper, file string, all []key) (map[string]int, []fleet.P
 		w.problems = append(w.problems, fleet.Problem{File: file, Message: err.Error()})
 	}
 	return places, w.problems
+}
+
+// syntaxProblem takes the line out of the library's message.
+func syntaxProblem(file string, err error) fleet.Problem {
+	p := fleet.Problem{File: file, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
+	if n, scanErr := fmt.Sscanf(p.Message, "line %d:", &p.Line); n == 1 && scanErr == nil {
+		_, p.Message, _ = strings.Cut(p.Message, ": ")
+	}
+	return p
 }
 
 // walker goes through a YAML document, notes where each key stands and what is unknown.

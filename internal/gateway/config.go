@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -44,10 +45,11 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate names the field and the value of the first thing that is wrong.
+// Validate names the field and the value of everything that is wrong.
 func (c Config) Validate() error {
+	var errs []error
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		return fmt.Errorf("gateway.listen %q: want host:port: %w", c.Listen, err)
+		errs = append(errs, fmt.Errorf("gateway.listen %q: want host:port: %w", c.Listen, err))
 	}
 	for _, f := range []struct {
 		name         string
@@ -62,7 +64,7 @@ func (c Config) Validate() error {
 		{"read_buffer", c.ReadBuffer, 256, 1 << 20},
 	} {
 		if f.v < f.low || f.v > f.high {
-			return fmt.Errorf("gateway.%s %d: want %d to %d", f.name, f.v, f.low, f.high)
+			errs = append(errs, fmt.Errorf("gateway.%s %d: want %d to %d", f.name, f.v, f.low, f.high))
 		}
 	}
 	for _, f := range []struct {
@@ -76,11 +78,11 @@ func (c Config) Validate() error {
 		{"drain_timeout", c.DrainTimeout},
 	} {
 		if f.v <= 0 || f.v > 30*24*time.Hour {
-			return fmt.Errorf("gateway.%s %s: want more than 0 and at most 720h", f.name, f.v)
+			errs = append(errs, fmt.Errorf("gateway.%s %s: want more than 0 and at most 720h", f.name, f.v))
 		}
 	}
 	if c.ConnectRate < 0 {
-		return fmt.Errorf("gateway.connect_rate %v: want 0 (any number) or more", c.ConnectRate)
+		errs = append(errs, fmt.Errorf("gateway.connect_rate %v: want 0 (any number) or more", c.ConnectRate))
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -69,7 +69,7 @@ func (c Config) Validate() error {
 	if c.URL != "" {
 		u, err := url.Parse(c.URL)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
-			errs = append(errs, fmt.Errorf("history.url %q: want http://host:port or https://host:port, the credential in history.token", c.URL))
+			errs = append(errs, fmt.Errorf("history.url %q: want http://host:port or https://host:port, the credential in history.token", withoutUser(u)))
 		}
 	}
 	if c.Database == "" {
@@ -105,6 +105,18 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("history.retry_max %v: want at least retry_min (%v)", c.RetryMax, c.RetryMin))
 	}
 	return errors.Join(errs...)
+}
+
+// withoutUser is a URL fit to be shown: somebody may have put a password into it.
+func withoutUser(u *url.URL) string {
+	if u == nil {
+		return "(not a URL)"
+	}
+	shown := *u
+	if shown.User != nil {
+		shown.User = url.User("...")
+	}
+	return shown.String()
 }
 
 // Deps are what History needs from others. Log and Metrics must be set.

@@ -6,11 +6,14 @@ package obs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"sort"
 	"strings"
 	"sync"
@@ -31,14 +34,21 @@ func DefaultConfig() Config { return Config{Level: "info", Format: "text"} }
 
 // Validate names the field and the value of what is wrong.
 func (c Config) Validate() error {
+	var errs []error
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(c.Level)); err != nil {
-		return fmt.Errorf("log.level %q: want debug, info, warn or error", c.Level)
+		errs = append(errs, fmt.Errorf("log.level %q: want debug, info, warn or error", c.Level))
 	}
 	if c.Format != "text" && c.Format != "json" {
-		return fmt.Errorf("log.format %q: want text or json", c.Format)
+		errs = append(errs, fmt.Errorf("log.format %q: want text or json", c.Format))
 	}
-	return nil
+	if c.Admin != "" {
+		host, _, err := net.SplitHostPort(c.Admin)
+		if ip, perr := netip.ParseAddr(host); err != nil || perr != nil || !ip.IsLoopback() {
+			errs = append(errs, fmt.Errorf("log.admin %q: want a loopback address with port, as 127.0.0.1:6060, or nothing", c.Admin))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Logger builds the process's logger on w. The configuration must be valid.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -33,6 +34,36 @@ const MinToken = 26
 
 // Validate names the field and the value of what is wrong. Addresses that are not loopback are refused: there is no sign-in yet.
 func (c Config) Validate() error {
+	var errs []error
+	if err := c.validateListen(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, h := range c.Hosts {
+		if h == "" || strings.ContainsAny(h, " /*") {
+			errs = append(errs, fmt.Errorf("web.hosts %q: want a name or name:port", h))
+		}
+	}
+	if c.Token != "" && len(c.Token) < MinToken {
+		errs = append(errs, fmt.Errorf("web.token: %d characters, want at least %d, random", len(c.Token), MinToken))
+	}
+	if _, err := c.location(); err != nil {
+		errs = append(errs, fmt.Errorf("web.zone %q: %w", c.Zone, err))
+	}
+	switch c.Locale {
+	case "auto", "en", "de":
+	default:
+		errs = append(errs, fmt.Errorf("web.locale %q: want auto, en or de", c.Locale))
+	}
+	if c.Tenant == "" {
+		errs = append(errs, fmt.Errorf("web.tenant %q: want the tenant whose fleet is shown", c.Tenant))
+	}
+	if c.MaxLive < 1 {
+		errs = append(errs, fmt.Errorf("web.max_live %d: want at least 1", c.MaxLive))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateListen() error {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return fmt.Errorf("web.listen %q: want address:port: %w", c.Listen, err)
@@ -42,28 +73,6 @@ func (c Config) Validate() error {
 	}
 	if !loopback(host) {
 		return fmt.Errorf("web.listen %q: want a loopback address such as 127.0.0.1: the pages have no sign-in yet", c.Listen)
-	}
-	for _, h := range c.Hosts {
-		if h == "" || strings.ContainsAny(h, " /*") {
-			return fmt.Errorf("web.hosts %q: want a name or name:port", h)
-		}
-	}
-	if c.Token != "" && len(c.Token) < MinToken {
-		return fmt.Errorf("web.token: %d characters, want at least %d, random", len(c.Token), MinToken)
-	}
-	if _, err := c.location(); err != nil {
-		return fmt.Errorf("web.zone %q: %w", c.Zone, err)
-	}
-	switch c.Locale {
-	case "auto", "en", "de":
-	default:
-		return fmt.Errorf("web.locale %q: want auto, en or de", c.Locale)
-	}
-	if c.Tenant == "" {
-		return fmt.Errorf("web.tenant %q: want the tenant whose fleet is shown", c.Tenant)
-	}
-	if c.MaxLive < 1 {
-		return fmt.Errorf("web.max_live %d: want at least 1", c.MaxLive)
 	}
 	return nil
 }

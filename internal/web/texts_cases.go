@@ -92,7 +92,6 @@ var doorTexts = map[string][2]string{
 	"refused.recent":     {"The latest", "Die letzten"},
 
 	"reason.syntax":               {"Not valid JSON", "Kein gültiges JSON"},
-	"reason.shape":                {"Not an object, a list of objects or readings", "Weder Objekt noch Liste von Objekten noch Messungen"},
 	"reason.depth":                {"Nested too deeply", "Zu tief verschachtelt"},
 	"reason.keys":                 {"Too many fields", "Zu viele Felder"},
 	"reason.duplicate_key":        {"A field is named twice", "Ein Feld kommt doppelt vor"},
@@ -121,5 +120,9 @@ var doorTexts = map[string][2]string{
 	"reason.will":                 {"The last will is not allowed", "Die letzte Nachricht (Last Will) ist nicht erlaubt"},
 	"reason.foreign_subscription": {"Asked for topics of others", "Wollte fremde Themen hören"},
 	"reason.too_many_connections": {"Too many connections", "Zu viele Verbindungen"},
-	"reason.revoked":              {"The credential is revoked", "Der Zugang ist entzogen"},
+	"reason.revoked_device":       {"The device is revoked", "Das Gerät ist gesperrt"},
+	"reason.utf8":                 {"Not UTF-8 text", "Kein UTF-8-Text"},
+	"reason.database":             {"The database refuses the value", "Die Datenbank nimmt den Wert nicht an"},
+	"reason.queue_full":           {"More came than could be taken in", "Es kam mehr, als aufzunehmen war"},
+	"reason.retained":             {"A kept copy of an old message", "Die aufbewahrte Kopie einer alten Nachricht"},
 }

@@ -384,7 +384,10 @@ func (d *JSONDecoder) timestamp() error {
 	if d.word("null") {
 		return nil
 	}
-	if c := d.peek(); c != '-' && (c < '0' || c > '9') {
+	switch c := d.peek(); {
+	case d.i >= len(d.s):
+		return d.syntax("a value")
+	case c != '-' && (c < '0' || c > '9'):
 		return refuse(ReasonTime, "ts is neither integer milliseconds since 1970 nor an RFC 3339 string")
 	}
 	v, err := d.number()
