@@ -16,8 +16,8 @@ import (
 const (
 	// fetchMax bounds the memory of one Fetch whatever the caller asks for.
 	fetchMax = 512
-	// waitFor is how long one request for the next record stays with the server; its heartbeats tell a dead server.
-	waitFor = 30 * time.Second
+	// gatherFor bounds how long a record that has come waits for others that are stored behind it and come late.
+	gatherFor = 50 * time.Millisecond
 	// ackWait is far beyond any pause of a consumer: within it the server never sends a record a second time by itself.
 	ackWait = 7 * 24 * time.Hour
 	// apiTimeout is for one question to the server.
@@ -40,7 +40,7 @@ type source struct {
 	link     *link
 	seen     *link // the last one it was attached to
 	cons     jetstream.Consumer
-	waiting  jetstream.MessageBatch // an open request for one record; survives the end of a Fetch's context
+	waiting  jetstream.MessageBatch // an open request, with what has come for it; survives the end of a Fetch's context
 	withdraw context.CancelFunc     // ends it
 	expected uint64                 // delivery number of the next message from the server
 	previous uint64                 // sequence of the last message from the server
@@ -149,11 +149,13 @@ func (s *source) detach() {
 	s.link, s.cons, s.pending = nil, nil, nil
 }
 
-// stopWaiting withdraws an open request. A message that the server sends to it all the same is missed by its number, and
-// asked for again.
+// stopWaiting withdraws an open request and drops what has come for it. It returns when the request takes no more. What the
+// server sends to it all the same is missed by its number, and asked for again.
 func (s *source) stopWaiting() {
-	if s.withdraw != nil {
+	if s.waiting != nil {
 		s.withdraw()
+		for range s.waiting.Messages() { // not given out: it is delivered again
+		}
 	}
 	s.waiting, s.withdraw = nil, nil
 }
@@ -196,10 +198,7 @@ func (s *source) Fetch(ctx context.Context, limit int) ([]wire.Record, error) {
 		if err := s.attached(ctx); err != nil {
 			return nil, err
 		}
-		records, err := s.available(limit)
-		if err == nil && len(records) == 0 {
-			records, err = s.next(ctx)
-		}
+		records, err := s.read(ctx, limit)
 		if len(records) > 0 {
 			return records, nil // what went wrong behind them is found by the next Fetch
 		}
@@ -216,73 +215,84 @@ func (s *source) Fetch(ctx context.Context, limit int) ([]wire.Record, error) {
 	}
 }
 
-// available returns what is there already.
-func (s *source) available(limit int) ([]wire.Record, error) {
+// read waits for one record and takes with it what is there already. The request outlives the call: a record that comes after
+// ctx has ended is picked up by the next one.
+//
+// A request is never given up for being slow. The server stores all it has taken in before it hands deliveries on, so these
+// can be seconds late while much is written, and those that come after the end of their request are missed. FetchNoWait cannot
+// be used for that reason: its client ends it after a second of silence, and so does a context with a deadline. This request
+// is ended by the server alone, in order behind its last delivery; heartbeats tell when there is no server any more.
+func (s *source) read(ctx context.Context, limit int) ([]wire.Record, error) {
+	if err := s.request(limit); err != nil {
+		return nil, err
+	}
+	var records []wire.Record
+	var late <-chan time.Time
+	for len(records) < limit {
+		select {
+		case m, ok := <-s.waiting.Messages():
+			if !ok {
+				err := s.waiting.Error()
+				s.stopWaiting()
+				return records, err // without an error: all has come, or nothing in that time; the caller asks again
+			}
+			var more bool
+			var err error
+			if records, more, err = s.accept(records, m); err != nil || len(records) > 0 && !more {
+				return records, err
+			}
+			if late == nil && len(records) > 0 {
+				t := time.NewTimer(gatherFor)
+				defer t.Stop()
+				late = t.C
+			}
+		case <-late:
+			return records, nil
+		case <-s.link.down:
+			return records, ErrBroken
+		case <-ctx.Done():
+			return records, ctx.Err()
+		}
+	}
+	return records, nil
+}
+
+// request makes sure that one is open at the server, for limit records.
+func (s *source) request(limit int) error {
 	if s.waiting != nil {
-		return nil, nil // a request is open already: what comes first answers that one
+		return nil
 	}
-	batch, err := s.cons.FetchNoWait(limit)
+	open, withdraw := context.WithCancel(context.Background())
+	batch, err := s.cons.Fetch(limit, jetstream.FetchContext(open)) // no deadline: the server's, after DefaultExpires
 	if err != nil {
-		return nil, err
+		withdraw()
+		return err
 	}
-	records := make([]wire.Record, 0, limit)
-	for m := range batch.Messages() {
-		if records, err = s.accept(records, m); err != nil {
-			break
-		}
-	}
-	return records, errors.Join(err, batch.Error())
+	s.waiting, s.withdraw = batch, withdraw
+	return nil
 }
 
-// next waits for one record. A request that is open when ctx ends is picked up by the next call, so that no record gets lost
-// between the two.
-func (s *source) next(ctx context.Context) ([]wire.Record, error) {
-	if s.waiting == nil {
-		wait, withdraw := context.WithTimeout(context.Background(), waitFor)
-		batch, err := s.cons.Fetch(1, jetstream.FetchContext(wait)) //nolint:contextcheck // outlives this call on purpose
-		if err != nil {
-			withdraw()
-			return nil, err
-		}
-		s.waiting, s.withdraw = batch, withdraw
-	}
-	select {
-	case m, ok := <-s.waiting.Messages():
-		err := s.waiting.Error()
-		s.stopWaiting()
-		if ok {
-			return s.accept(nil, m)
-		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = nil // nothing came in that time; the caller asks again
-		}
-		return nil, err
-	case <-s.link.down:
-		return nil, ErrBroken
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// accept appends a message unless it was given out before, and notices when one is missing.
-func (s *source) accept(records []wire.Record, m jetstream.Msg) ([]wire.Record, error) {
+// accept appends a message unless it was given out before, and notices when one is missing. It tells whether more are stored
+// that the server has not sent yet.
+func (s *source) accept(records []wire.Record, m jetstream.Msg) (_ []wire.Record, more bool, _ error) {
 	meta, err := m.Metadata()
 	if err != nil {
-		return records, fmt.Errorf("read the metadata of a message: %w", err)
+		return records, false, fmt.Errorf("read the metadata of a message: %w", err)
 	}
 	if meta.Sequence.Consumer != s.expected {
-		return records, fmt.Errorf("delivery %d came where %d was expected", meta.Sequence.Consumer, s.expected)
+		return records, false, fmt.Errorf("delivery %d came where %d was expected", meta.Sequence.Consumer, s.expected)
 	}
 	s.expected++
 	s.countGap(meta.Sequence.Stream)
 	if s.durable != "" {
 		s.pending = append(s.pending, delivery{seq: meta.Sequence.Stream, reply: m.Reply()})
 	}
+	more = meta.NumPending > 0
 	if meta.Sequence.Stream <= s.last {
-		return records, nil
+		return records, more, nil
 	}
 	s.last = meta.Sequence.Stream
-	return append(records, decode(s.stream, m.Subject(), s.last, m.Headers(), m.Data())), nil
+	return append(records, decode(s.stream, m.Subject(), s.last, m.Headers(), m.Data())), more, nil
 }
 
 // countGap makes visible that the server passed over records which it could not read. Streams that are only ever purged from
@@ -331,10 +341,10 @@ func (s *source) commit(ctx context.Context, seq uint64) error {
 	n := sort.Search(len(s.pending), func(i int) bool { return s.pending[i].seq > seq })
 	// After a reopening the server may not yet have delivered again what is to be committed: then the position is set.
 	if n == len(s.pending) && (n == 0 || s.pending[n-1].seq < seq) {
+		s.stopWaiting() // first: no request of before may take deliveries of after
 		if _, err := s.link.js.ResetConsumerToSequence(ctx, string(s.stream), s.durable, seq+1); err != nil {
 			return err
 		}
-		s.stopWaiting()
 		s.pending, s.expected, s.previous = nil, 1, 0
 		return nil
 	}
