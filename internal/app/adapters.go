@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"aftercare/internal/cases"
@@ -63,8 +64,12 @@ func (n notices) Append(ctx context.Context, list []fleet.Notice) error {
 	return n.j.Append(ctx, records)
 }
 
-// found is the findings stream as cases see it.
-type found struct{ src wire.Source }
+// found is the findings stream as cases see it. A record that cannot be read is said loudly and passed over: it would end every
+// start of the process in the same place.
+type found struct {
+	src wire.Source
+	log *slog.Logger
+}
 
 func (f found) Next(ctx context.Context) ([]fleet.Finding, func(context.Context) error, error) {
 	records, err := f.src.Fetch(ctx, 256)
@@ -75,7 +80,8 @@ func (f found) Next(ctx context.Context) ([]fleet.Finding, func(context.Context)
 	for _, r := range records {
 		x, err := wire.DecodeFinding(r)
 		if err != nil {
-			return nil, nil, err
+			f.log.Error("A FINDING CANNOT BE READ; no case comes of it", "seq", r.Seq, "err", err)
+			continue
 		}
 		out = append(out, x)
 	}

@@ -34,7 +34,7 @@ func (s *server) parts() ([]part, error) {
 		{"history of findings", "history", s.over(wire.Findings, "history", s.history.RunFindings)},
 		{"history of changes", "history", s.over(wire.Changes, "history", s.history.RunChanges)},
 		{"rules", "rules", s.engine.Run},
-		{"cases", "cases", s.over(wire.Findings, "cases", func(ctx context.Context, src wire.Source) error { return s.cases.Run(ctx, found{src}) })},
+		{"cases", "cases", s.over(wire.Findings, "cases", func(ctx context.Context, src wire.Source) error { return s.cases.Run(ctx, found{src, s.log}) })},
 		{"outreach", "outreach", s.outreach.Run},
 		{"relay", "outreach", s.relay.Run},
 		{"live feed", "web", s.feed},

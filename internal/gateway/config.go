@@ -57,7 +57,7 @@ func (c Config) Validate() error {
 	}{
 		{"max_clients", c.MaxClients, 1, 10_000_000},
 		{"max_per_device", c.MaxPerDevice, 1, 100_000},
-		{"max_packet", c.MaxPacket, 128, 16 << 20},
+		{"max_packet", c.MaxPacket, 128, 1 << 20},
 		{"max_connect", c.MaxConnect, 128, 256 << 10},
 		{"max_inflight", c.MaxInflight, 1, 65_535},
 		{"max_subscriptions", c.MaxSubscriptions, 0, 1000},

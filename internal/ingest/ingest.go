@@ -115,6 +115,9 @@ func New(cfg Config, d Deps) *Ingest {
 	return in
 }
 
+// maxCycleAside bounds the payloads put aside in one cycle: each is a record of its own.
+const maxCycleAside = 2000
+
 // ErrClosed says that ingest takes nothing any more.
 var ErrClosed = errors.New("ingest is closed")
 
@@ -130,7 +133,7 @@ func (in *Ingest) Submit(ctx context.Context, m wire.Inbound) error {
 			in.mu.Unlock()
 			return ErrClosed
 		}
-		if in.pending.bytes < in.cfg.QueueBytes {
+		if in.pending.bytes < in.cfg.QueueBytes && len(in.pending.aside) < maxCycleAside {
 			in.pending.add(w, &m, in.cfg.RecordBytes)
 			in.mu.Unlock()
 			select {
@@ -233,6 +236,9 @@ func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
 		in.meter.failures.Inc()
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if fleet.CodeOf(err) == fleet.CodeInvalid { // the bounds on messages make it impossible; trying for ever would stop all intake
+			return fmt.Errorf("the journal can never take a record of this cycle: %w", err)
 		}
 		in.log.Error("the journal did not take a cycle; nothing of it is acknowledged, trying again", "records", len(records), "in", wait, "err", err)
 		select {

@@ -247,6 +247,30 @@ func TestABadReadingOfABatchCostsNoOther(t *testing.T) {
 	b.conserved(t, 3)
 }
 
+// TestOneMessageCannotFloodTheJournal: what one message can make of records and bytes is bounded, and counted in full.
+func TestOneMessageCannotFloodTheJournal(t *testing.T) {
+	b, a := start(t, &log{}), &acks{}
+	b.submit(t, washer, "devices/demo/w7/WM-1/telemetry", "["+strings.Repeat(`{"x":1},`, 7999)+`{"x":1}]`, a, 1)
+	b.submit(t, washer, "devices/demo/w7/WM-1/telemetry", strings.Repeat("x", maxPayload+1), a, 2)
+	b.submit(t, washer, "devices/demo/w7/WM-1/telemetry", "["+strings.Repeat(fmt.Sprintf(`{"cycles":1,"%s":1},`, strings.Repeat("n", 60)), 9000)+`{"cycles":1}]`, a, 3)
+	if err := b.stop(); err != nil {
+		t.Fatal(err)
+	}
+	_, aside := b.log.text(t)
+	if len(aside) != maxAside+2 {
+		t.Errorf("%d records put aside, want %d", len(aside), maxAside+2)
+	}
+	for _, q := range aside[maxAside:] {
+		if q.Reason != reasonSize || len(q.Payload) != keptRaw {
+			t.Errorf("put aside for %s with %d bytes", q.Reason, len(q.Payload))
+		}
+	}
+	if want := []string{"1:1", "2:1", "3:1"}; !cmp.Equal(a.got, want) {
+		t.Errorf("heard %v, want %v", a.got, want)
+	}
+	b.conserved(t, 8002)
+}
+
 func TestNobodyHearsBeforeTheJournalHasIt(t *testing.T) { // REL-01, REL-02
 	synctest.Test(t, func(t *testing.T) {
 		l := &log{}

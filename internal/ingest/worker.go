@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -52,6 +53,7 @@ const (
 // Reasons of quarantine besides those of package wire.
 const (
 	reasonModel   = "wrong_model"
+	reasonSize    = "too_large"
 	reasonProfile = "no_profile"
 )
 
@@ -65,6 +67,10 @@ func (w *worker) take(m *wire.Inbound) {
 		return
 	}
 	w.partition = w.in.journal.PartitionOf(w.device.Key)
+	if len(m.Payload) > maxPayload {
+		w.putAside(m.Topic, m.Payload, reasonSize, fmt.Sprintf("the payload has %d bytes, at most %d are read", len(m.Payload), maxPayload))
+		return
+	}
 	if w.device.Model != w.topic.Model {
 		w.putAside(m.Topic, m.Payload, reasonModel, "the registry says the device is a "+w.device.Model)
 		return
@@ -77,6 +83,9 @@ func (w *worker) take(m *wire.Inbound) {
 		w.reading(m.Topic, r, raw)
 		return nil
 	})
+	if err == nil && len(w.lines) > maxRecord {
+		err = &wire.DecodeError{Reason: reasonSize, Detail: fmt.Sprintf("the readings take %d bytes when stored, at most %d fit one record: send fewer at a time", len(w.lines), maxRecord)}
+	}
 	if err != nil { // all or nothing: half of a broken payload is no reading
 		w.lines, w.aside, w.reasons = w.lines[:0], w.aside[:0], w.reasons[:0]
 		w.stored, w.dropped, w.unnumbered = 0, 0, 0
@@ -129,8 +138,23 @@ func (w *worker) reading(topic string, r *fleet.Reading, raw []byte) {
 	w.lines = wire.AppendReading(w.lines, r)
 }
 
-// putAside makes the quarantine record of a payload or of one reading of it.
+// Bounds of what is kept of one message, whichever door it came through.
+const (
+	maxPayload = 1 << 20   // bytes that are decoded at all
+	keptRaw    = 128 << 10 // bytes of a payload that quarantine keeps
+	maxAside   = 100       // readings of one message that are put aside one by one
+)
+
+// putAside makes the quarantine record of a payload or of one reading of it. Of a message with very many bad readings the first
+// are kept and the rest is counted: it is the same mistake again.
 func (w *worker) putAside(topic string, raw []byte, reason, detail string) {
+	if len(w.aside) == maxAside {
+		w.reasons = append(w.reasons, reason)
+		return
+	}
+	if len(raw) > keptRaw {
+		raw, detail = raw[:keptRaw], detail+fmt.Sprintf(" (the first %d of %d bytes are kept)", keptRaw, len(raw))
+	}
 	w.reasons = append(w.reasons, reason)
 	q := fleet.Quarantined{At: w.now, Device: w.device.Key, Model: w.device.Model, Topic: topic, Reason: reason, Detail: detail,
 		Firmware: w.device.Firmware, Payload: raw}

@@ -36,13 +36,34 @@ func (j *Journal) Append(ctx context.Context, records []wire.Record) error {
 		return nil
 	}
 	started := time.Now()
-	err := j.append(ctx, records, started)
-	if err != nil {
-		j.metrics.failed(err)
-		return fmt.Errorf("journal: append %d records: %w", len(records), err)
+	for rest := records; len(rest) > 0; {
+		window := windowOf(rest)
+		if err := j.append(ctx, window, time.Now()); err != nil {
+			j.metrics.failed(err)
+			return fmt.Errorf("journal: append %d records: %w", len(records), err)
+		}
+		rest = rest[len(window):]
 	}
 	j.metrics.latency.Observe(time.Since(started).Seconds())
 	return nil
+}
+
+// What is published before its answers are awaited: nats.go stalls at 4,000 unanswered messages, and the server's memory holds
+// what it has not written yet.
+const (
+	windowRecords = 1000
+	windowBytes   = 16 << 20
+)
+
+// windowOf returns the first records that are published together, at least one.
+func windowOf(records []wire.Record) []wire.Record {
+	size := 0
+	for i := range records {
+		if size += len(records[i].Body); i == windowRecords || i > 0 && size > windowBytes {
+			return records[:i]
+		}
+	}
+	return records
 }
 
 func (j *Journal) append(ctx context.Context, records []wire.Record, now time.Time) error {
