@@ -9,20 +9,22 @@ LINT_VERSION := v2.15.0
 FUZZTIME ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-data test test-race test-setup check fmt lint bench fuzz screenshots
+.PHONY: help build run clean-data test test-race test-setup check fmt lint bench fuzz
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: ## build the server and the simulator into bin/
 	@mkdir -p $(BIN)
+	@test -e $(BIN)/aftercare || echo "the first build takes a few minutes"
 	$(GO) build -trimpath -o $(BIN)/aftercare ./cmd/aftercare
 	$(GO) build -trimpath -o $(BIN)/firmware-sim ./firmware-sim
 
-run: build ## run the server with a demo fleet; it prints where to look; Ctrl-C stops all of it
-	@exec $(BIN)/aftercare demo --data $(DATA)
+run: build ## run the server with a demo fleet; it prints where to look; Ctrl-C stops all of it (ARGS="--web.listen ..." for settings)
+	@exec $(BIN)/aftercare demo --data $(DATA) $(ARGS)
 
 clean-data: ## forget the demo's data: the next run starts over
+	@if [ -e $(DATA)/lock ] && ! flock --nonblock $(DATA)/lock true; then echo "a server is running on $(DATA); stop it first"; exit 1; fi
 	rm -rf -- $(DATA)
 
 test: test-setup ## run all tests (installs mosquitto, chromium and strace where it may)
@@ -53,6 +55,3 @@ fuzz: ## run every fuzz target for a short while (FUZZTIME=5s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$target"; $(GO) test -run xxx -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; done; done
-
-screenshots: build ## make the README's screenshots with the project's own pages
-	$(GO) test -count=1 -run TestScreenshots -args-screenshots ./internal/e2e

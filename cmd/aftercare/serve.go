@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,6 +91,9 @@ func runDemo(cmd *cobra.Command, _ []string) error {
 	if started {
 		<-simDone
 	}
+	if err == nil && cmd.Context().Err() != nil {
+		fmt.Fprintf(out, "Stopped. The data stays in %s; the next start goes on with it.\n", cfg.Data)
+	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return errors.Join(cause, err)
 	}
@@ -115,8 +119,12 @@ func simulator(cmd *cobra.Command) (string, error) {
 }
 
 func welcome(out io.Writer, a app.Addresses) {
+	fleet := "whose reports go on where they stopped."
+	if a.FirstRun {
+		fleet = "that now uploads 14 days of its past."
+	}
 	fmt.Fprintf(out, `
-  aftercare is running, with a simulated fleet that now uploads 14 days of its past.
+  aftercare is running, with a simulated fleet %s
 
   The desk        %s
   An owner's page %s
@@ -125,7 +133,7 @@ func welcome(out io.Writer, a app.Addresses) {
 
   The link holds the key to the pages: keep it to yourself. Ctrl-C stops everything; the data stays in %s.
 
-`, a.Link, a.OwnerLink, a.Web, a.MQTT, a.Data)
+`, fleet, a.Link, a.OwnerLink, a.Web, a.MQTT, a.Data)
 }
 
 func runSimulator(ctx context.Context, program string, a app.Addresses, out io.Writer) error {
@@ -133,5 +141,8 @@ func runSimulator(ctx context.Context, program string, a app.Addresses, out io.W
 	sim.Stdout, sim.Stderr = out, os.Stderr
 	sim.Cancel = func() error { return sim.Process.Signal(os.Interrupt) }
 	sim.WaitDelay = 3 * time.Second
+	runtime.LockOSThread() // the parent's death is noticed by thread
+	defer runtime.UnlockOSThread()
+	endWithParent(sim)
 	return sim.Run()
 }

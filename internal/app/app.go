@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 
@@ -50,16 +51,17 @@ type Addresses struct {
 	MQTT      string // "127.0.0.1:1883"; empty without the role
 	Data      string
 	FleetFile string // demo only: the devices' credentials for the simulator
+	FirstRun  bool   // demo only: the fleet was made by this start
 }
 
 // Run builds the server, runs it until ctx ends or a part fails, and closes it. The configuration must be valid.
 func Run(ctx context.Context, o Options) (err error) {
-	if err := os.MkdirAll(o.Config.Data, 0o700); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
-	}
 	s := &server{cfg: o.Config, files: o.Files, log: obs.Logger(o.Config.Log, o.Log), metrics: obs.Registry(), health: obs.NewHealth(), version: o.Version}
 	s.life = newLifecycle(s.log)
 	defer func() { err = errors.Join(err, s.life.close()) }()
+	if err := s.claim(); err != nil {
+		return err
+	}
 	if err := s.build(ctx, o.Demo); err != nil {
 		return err
 	}
@@ -72,6 +74,29 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 	}
 	return s.life.wait(ctx)
+}
+
+// claim takes what only one process can have, the addresses and the data folder, before anything in the folder is touched.
+func (s *server) claim() error {
+	if s.has("web") {
+		if err := s.listen(); err != nil {
+			return err
+		}
+	}
+	if s.has("gateway") {
+		if err := free(s.cfg.Gateway.Listen, "gateway.listen"); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder %q (data): %w", s.cfg.Data, err)
+	}
+	unlock, err := lockFolder(s.cfg.Data)
+	if err != nil {
+		return err
+	}
+	s.life.onClose("data folder", unlock)
+	return nil
 }
 
 // server is the program put together. Its fields are in the order of the data path; what a role that does not run would need
@@ -98,6 +123,8 @@ type server struct {
 	relay    *outreach.Relay
 	hub      *web.Hub
 	pages    *pages
+	web      net.Listener // opened first, served last
+	admin    net.Listener
 
 	addresses Addresses
 }

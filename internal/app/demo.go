@@ -130,6 +130,7 @@ func (s *server) prepareDemo(ctx context.Context) error {
 		}
 		f.Devices = append(f.Devices, DeviceCredential{Model: d.Model, Serial: d.Key.Serial, Secret: secret, Parent: d.Parent})
 	}
+	s.addresses.FirstRun = len(have) == 0
 	return WriteFleetFile(path, f)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"aftercare/internal/bridge"
@@ -67,9 +68,7 @@ func (s *server) over(stream wire.Stream, name string, f func(context.Context, w
 
 func (s *server) start() error {
 	if s.has("web") {
-		if err := s.listen(); err != nil {
-			return err
-		}
+		s.show()
 	}
 	table, err := s.parts()
 	if err != nil {
@@ -159,25 +158,58 @@ func (s *server) feed(ctx context.Context) error {
 	}
 }
 
-// listen opens the pages' address, and pprof's where one is configured.
-func (s *server) listen() error {
-	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.cfg.Web.Listen)
-	if err != nil {
-		return fmt.Errorf("open the pages' address (web.listen): %w", err)
+// listen opens the pages' address, and pprof's where one is configured. Nothing is served yet.
+func (s *server) listen() (err error) {
+	if s.web, err = open(s.cfg.Web.Listen, "web.listen"); err != nil {
+		return err
 	}
-	s.addresses.Web = "http://" + ln.Addr().String()
+	s.life.onClose("pages' address", func() error { return closed(s.web) })
+	if s.cfg.Log.Admin != "" {
+		if s.admin, err = open(s.cfg.Log.Admin, "log.admin"); err != nil {
+			return err
+		}
+		s.life.onClose("admin address", func() error { return closed(s.admin) })
+	}
+	return nil
+}
+
+func open(address, key string) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use by another program, perhaps another aftercare: stop it, or choose another address with --%s", address, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s (%s): %w", address, key, err)
+	}
+	return ln, nil
+}
+
+// closed closes a listener that its server may have closed before.
+func closed(ln net.Listener) error {
+	if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// free tells early that an address cannot be had; who listens on it later opens it itself.
+func free(address, key string) error {
+	ln, err := open(address, key)
+	if err != nil {
+		return err
+	}
+	return ln.Close()
+}
+
+// show serves the pages, and pprof where it is wanted.
+func (s *server) show() {
+	s.addresses.Web = "http://" + s.web.Addr().String()
 	s.addresses.Link = s.addresses.Web + "/?token=" + string(s.cfg.Web.Token)
 	s.addresses.OwnerLink = s.addresses.Web + "/people/" + demoTenant + "/" + demoOwner + "?token=" + string(s.cfg.Web.Token)
-	s.serve("pages", ln, s.pages.handler, s.pages.web.Close)
-	if s.cfg.Log.Admin == "" {
-		return nil
+	s.serve("pages", s.web, s.pages.handler, s.pages.web.Close)
+	if s.admin != nil {
+		s.serve("admin", s.admin, obs.Pprof(), nil)
 	}
-	admin, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.cfg.Log.Admin)
-	if err != nil {
-		return fmt.Errorf("open the admin address (log.admin): %w", err)
-	}
-	s.serve("admin", admin, obs.Pprof(), nil)
-	return nil
 }
 
 // serve runs an HTTP server as a part of its own. before ends what would keep connections open.

@@ -282,6 +282,9 @@ func (h *History) Seqs(ctx context.Context, tenant, model, serial string) (map[s
 			if len(row) != 3 {
 				return fmt.Errorf("a row of %d values, want 3", len(row))
 			}
+			if row[1] == nil || row[2] == nil {
+				continue // just being written: InfluxDB shows a point's fields one after the other
+			}
 			out[s.Tags["serial"]] = append(out[s.Tags["serial"]], Seq{intOf(row[1]), intOf(row[2])})
 		}
 		return nil
