@@ -25,6 +25,7 @@ type memory struct {
 	more    chan struct{} // closed and replaced when a record is appended
 	opened  []uint64      // the sequences sources were opened from
 	opens   int
+	sources []*source
 	closed  int
 	found   []fleet.Finding
 	kept    map[string][]byte
@@ -56,6 +57,17 @@ func (m *memory) append(rec wire.Record) {
 	m.more = make(chan struct{})
 }
 
+// cut loses the records behind the first n, as a damaged stream does: the sequences are given out again, and the sources
+// that are open follow.
+func (m *memory) cut(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records = m.records[:n:n]
+	for _, s := range m.sources {
+		s.at = min(s.at, uint64(n)+1)
+	}
+}
+
 // send appends one reading of a device: partition is the last digit of the serial modulo 2.
 func (m *memory) send(serial string, seq int64, after time.Duration, drain float64) {
 	at := t0.Add(after)
@@ -75,7 +87,9 @@ func (m *memory) OpenReadings(_ context.Context, partition int, from uint64) (wi
 	if partition == 0 {
 		m.opened = append(m.opened, from)
 	}
-	return &source{m: m, partition: partition, at: from}, nil
+	s := &source{m: m, partition: partition, at: min(from, uint64(len(m.records))+1)}
+	m.sources = append(m.sources, s)
+	return s, nil
 }
 
 func (m *memory) Emit(_ context.Context, _ int, fs []fleet.Finding) error {
@@ -146,10 +160,12 @@ func (s *source) Fetch(ctx context.Context, most int) ([]wire.Record, error) {
 				out = append(out, r)
 			}
 		}
+		if len(out) > 0 {
+			s.at = out[len(out)-1].Seq + 1
+		}
 		more := s.m.more
 		s.m.mu.Unlock()
 		if len(out) > 0 {
-			s.at = out[len(out)-1].Seq + 1
 			return out, nil
 		}
 		select {
@@ -188,7 +204,12 @@ func loadRules(t testing.TB, conditions ...string) *rules.Set {
 // run starts an engine and returns how to stop it.
 func run(t testing.TB, m *memory, set *rules.Set) (e *Engine, stop func()) {
 	t.Helper()
-	e = New(DefaultConfig(), set, Deps{Partitions: 2, Log: m, Findings: m, Snapshots: m})
+	return runLogged(t, m, set, nil)
+}
+
+func runLogged(t testing.TB, m *memory, set *rules.Set, log *slog.Logger) (e *Engine, stop func()) {
+	t.Helper()
+	e = New(DefaultConfig(), set, Deps{Partitions: 2, Log: m, Findings: m, Snapshots: m, Logger: log})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()

@@ -9,7 +9,7 @@ import (
 )
 
 type metrics struct {
-	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines prometheus.Counter
+	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, setBack prometheus.Counter
 
 	batch            prometheus.Histogram
 	findings         *prometheus.CounterVec
@@ -43,6 +43,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		outOfOrder:   counter("out_of_order_total", "Readings within the lateness: counted in windows, not as current values."),
 		unknownModel: counter("unknown_model_total", "Readings of a model without profile."),
 		badLines:     counter("bad_lines_total", "Lines of the journal that are not of the batch format."),
+		setBack:      counter("set_back_total", "Times the journal gave sequences out anew that were stepped before: it has lost records."),
 		batch:        seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),
 		findings: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "aftercare_rules_findings_total", Help: "Findings handed over.",

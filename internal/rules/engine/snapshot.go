@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sort"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,12 @@ type snapshotter struct {
 	gens   []*manifest   // what is stored, newest first, at most two; the write's while one goes on
 	flight chan struct{} // closed when the write that goes on is done; nil: none
 	stop   context.CancelFunc
-	anew   bool // what is stored is of other rules: save even when nothing was read since
+
+	mu   sync.Mutex // position is not raised beyond back meanwhile
+	lost bool       // the stream was set back, and the manifests do not say so yet
+	back uint64     // to behind here
+
+	anew bool // what is stored is of other rules: save even when nothing was read since
 }
 
 func (s *snapshotter) manifestKey(generation uint64) string {
@@ -59,9 +65,51 @@ func (s *snapshotter) chunkKey(id uint32) string {
 	return fmt.Sprintf("rules.p%d.chunk.%d", s.partition, id)
 }
 
+// goBack notes that the records behind seq are others than those that were stepped, and keeps them from being trimmed.
+func (s *snapshotter) goBack(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost {
+		seq = min(seq, s.back)
+	}
+	s.lost, s.back = true, seq
+	s.position.Store(min(s.position.Load(), seq))
+}
+
+// behind reports whether manifests may hold a sequence from before the stream was set back.
+func (s *snapshotter) behind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
+}
+
+// lower makes the manifests begin where the stream was set back to, and returns those that must be stored again: their
+// sequences mean other records now, and a start from one of them would pass these over once the stream has grown beyond it.
+// No write may go on.
+func (s *snapshotter) lower() []*manifest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.lost {
+		return nil
+	}
+	s.lost = false
+	var changed []*manifest
+	for _, m := range s.gens {
+		if m.Seq > s.back {
+			m.Seq = s.back
+			changed = append(changed, m)
+		}
+	}
+	return changed
+}
+
 // begin encodes what changed and starts writing it, unless the last write still goes on or there is nothing new.
 func (s *snapshotter) begin(ctx context.Context, w *worker) {
-	if s.busy() || w.seq == 0 || (!s.anew && len(s.gens) > 0 && s.gens[0].Seq == w.seq) {
+	if s.busy() {
+		return
+	}
+	lowered := s.lower()
+	if w.seq == 0 || (!s.anew && len(s.gens) > 0 && s.gens[0].Seq == w.seq) {
 		return
 	}
 	s.anew = false
@@ -74,7 +122,7 @@ func (s *snapshotter) begin(ctx context.Context, w *worker) {
 	go func() {
 		defer close(done)
 		defer cancel()
-		if s.write(ctx, m, chunks) == nil {
+		if s.again(ctx, lowered) == nil && s.write(ctx, m, chunks) == nil {
 			s.metrics.snapshotSeconds.Observe(time.Since(start).Seconds())
 			s.gens = append([]*manifest{m}, s.gens...)
 			s.gens = s.gens[:min(len(s.gens), 2)]
@@ -101,7 +149,13 @@ func (s *snapshotter) publish() {
 	s.saved.Store(s.gens[0].Seq)
 	s.metrics.saved.WithLabelValues(strconv.Itoa(s.partition)).Set(float64(s.gens[0].Seq))
 	if len(s.gens) == 2 {
-		s.position.Store(min(s.gens[0].Seq, s.gens[1].Seq))
+		position := min(s.gens[0].Seq, s.gens[1].Seq)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.lost {
+			position = min(position, s.back)
+		}
+		s.position.Store(position)
 	}
 }
 
@@ -120,8 +174,14 @@ func (s *snapshotter) finish(ctx context.Context, w *worker) {
 		s.flight = nil
 	}
 	wait()
-	if w.broken || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return // the older snapshot stands: what came after it is stepped again
+	}
+	if w.broken { // as above
+		if err := s.again(ctx, s.lower()); err != nil {
+			s.log.Error("the snapshots were not set back with the stream: the next start may pass records over", "error", err)
+		}
+		return
 	}
 	s.begin(ctx, w)
 	wait()
@@ -190,21 +250,36 @@ func (s *snapshotter) compact(state *rules.State, old []chunkRef) {
 
 // write stores the chunks and then the manifest; it tries again until ctx ends.
 func (s *snapshotter) write(ctx context.Context, m *manifest, chunks []rules.Chunk) error {
-	save := func(key string, body []byte) error {
-		s.metrics.snapshotBytes.Add(float64(len(body)))
-		return retry(ctx, s.log, "saving a snapshot", func(ctx context.Context) error { return s.store.Save(ctx, key, body) })
-	}
 	for _, c := range chunks {
-		if err := save(s.chunkKey(c.ID), c.Body); err != nil {
+		if err := s.save(ctx, s.chunkKey(c.ID), c.Body); err != nil {
 			return err
 		}
 	}
+	return s.writeManifest(ctx, m)
+}
+
+// again stores manifests whose chunks are stored.
+func (s *snapshotter) again(ctx context.Context, ms []*manifest) error {
+	for _, m := range ms {
+		if err := s.writeManifest(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *snapshotter) writeManifest(ctx context.Context, m *manifest) error {
 	body, err := json.Marshal(m)
 	if err != nil {
 		s.log.Error("manifest cannot be encoded", "error", err)
 		return err
 	}
-	return save(s.manifestKey(m.Generation), seal(body))
+	return s.save(ctx, s.manifestKey(m.Generation), seal(body))
+}
+
+func (s *snapshotter) save(ctx context.Context, key string, body []byte) error {
+	s.metrics.snapshotBytes.Add(float64(len(body)))
+	return retry(ctx, s.log, "saving a snapshot", func(ctx context.Context) error { return s.store.Save(ctx, key, body) })
 }
 
 // load reads the newest snapshot that is whole, else the older one, else nothing: then everything the journal still has is

@@ -22,10 +22,11 @@ type worker struct {
 	log       *slog.Logger
 	snaps     *snapshotter
 
-	state  *rules.State
-	seq    uint64 // last record stepped, with its findings handed over
-	counts rules.Counts
-	broken bool // findings were lost on the way at stop: the state must not be saved
+	state   *rules.State
+	seq     uint64 // last record stepped, with its findings handed over
+	counts  rules.Counts
+	setBack bool // the stream was, since the last look: a snapshot is due
+	broken  bool // findings were lost on the way at stop: the state must not be saved
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -85,10 +86,16 @@ func (w *worker) consume(ctx context.Context, src wire.Source, next *time.Time, 
 			if err := w.process(ctx, recs); err != nil {
 				return err
 			}
+			if w.setBack {
+				w.setBack, *next = false, time.Now()
+			}
 		}
 		if now := time.Now(); !now.Before(*next) {
 			w.snaps.begin(ctx, w)
 			*next = now.Add(w.cfg.SnapshotEvery)
+			if w.snaps.behind() { // a write from before the stream was set back still goes on
+				*next = now.Add(time.Second)
+			}
 		}
 	}
 }
@@ -99,7 +106,7 @@ func (w *worker) process(ctx context.Context, recs []wire.Record) error {
 	last := w.seq
 	for i := range recs {
 		if recs[i].Seq <= last {
-			continue // a source may repeat after a reconnection
+			w.goBack(last, recs[i].Seq)
 		}
 		begin := time.Now()
 		found = w.state.Step(&recs[i], found)
@@ -115,6 +122,19 @@ func (w *worker) process(ctx context.Context, recs []wire.Record) error {
 	w.seq = last
 	w.show()
 	return nil
+}
+
+// goBack follows a stream that gives out sequence seq although all up to last were asked for or stepped before.
+//
+// This is never a redelivery: a source is opened behind what was stepped, gives records in order, and leaves out by itself
+// what a reconnection brings again. So a sequence that does not grow means that the stream lost its end and numbers other
+// records with it now. Skipping them would lose readings without a trace. Should a source repeat all the same, stepping is
+// the smaller harm: readings with a sequence of their device are recognised, and for the others time does not go back.
+func (w *worker) goBack(last, seq uint64) {
+	w.log.Error("THE READINGS STREAM WAS SET BACK: records were lost; going on with what it gives out now", "sequence", seq, "before", last)
+	w.metrics.setBack.Inc()
+	w.snaps.goBack(seq - 1)
+	w.setBack = true
 }
 
 // emit hands findings over, again and again until it works. When ctx ends it tries once more within the stop timeout.
