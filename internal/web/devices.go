@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"aftercare/internal/chart"
 	"aftercare/internal/fleet"
 )
 
@@ -163,6 +164,9 @@ func (s *Web) deviceOne(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.telemetry(s, r, cases)
+	if p.State == chart.Silent && !snap.quiet(d, p.Seen) { // its newest reading is younger than the view of the fleet
+		p.State = chart.Good
+	}
 	return s.render(w, r, http.StatusOK, "device", p)
 }
 

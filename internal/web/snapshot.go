@@ -76,14 +76,16 @@ func (s *snapshot) state(d *fleet.Device) state {
 }
 
 func (s *snapshot) silent(d *fleet.Device) bool {
-	if s.seenErr != nil {
-		return false
-	}
+	return s.seenErr == nil && s.quiet(d, s.seen[d.Key.Serial])
+}
+
+// quiet says whether a device that was last heard at seen is silent by now.
+func (s *snapshot) quiet(d *fleet.Device, seen time.Time) bool {
 	allowed := silentAtLeast
 	if m, ok := s.models.Model(d.Model); ok {
 		allowed = max(allowed, silentMissed*m.Interval)
 	}
-	return s.at.Sub(s.seen[d.Key.Serial]) > allowed
+	return s.at.Sub(seen) > allowed
 }
 
 // snapshots keeps the latest snapshot for a few seconds, so that many viewers cost one look at the database.
