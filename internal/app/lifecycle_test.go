@@ -1,0 +1,98 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"aftercare/internal/obs"
+)
+
+func TestClosingGoesBackwardsAndWaits(t *testing.T) {
+	l := newLifecycle(obs.Discard())
+	var order []string
+	l.onClose("store", func() error { order = append(order, "store"); return errors.New("disk") })
+	for _, name := range []string{"rules", "ingest"} {
+		l.run(name, func(ctx context.Context) error {
+			<-ctx.Done()
+			order = append(order, name) // no lock: closing waits for each before it stops the next
+			return nil
+		})
+	}
+	err := l.close()
+	if want := []string{"ingest", "rules", "store"}; !cmp.Equal(order, want) {
+		t.Errorf("closed %v, want %v", order, want)
+	}
+	if err == nil || !strings.Contains(err.Error(), "close store: disk") {
+		t.Errorf("the error of the store is %v", err)
+	}
+	if err := l.close(); err != nil {
+		t.Errorf("closing twice: %v", err)
+	}
+}
+
+func TestAPartThatEndsByItselfEndsTheWait(t *testing.T) {
+	l := newLifecycle(obs.Discard())
+	l.run("history", func(context.Context) error { return errors.New("gone") })
+	if err := l.wait(t.Context()); err == nil || err.Error() != "history: gone" {
+		t.Errorf("wait returned %v", err)
+	}
+	if err := l.close(); err == nil {
+		t.Error("its error is not in the errors of closing")
+	}
+	quiet := newLifecycle(obs.Discard())
+	quiet.run("web", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := errors.Join(quiet.wait(ctx), quiet.close()); err != nil {
+		t.Errorf("told to stop, and says %v", err)
+	}
+}
+
+func TestRelativeDay(t *testing.T) {
+	now := time.Date(2026, 2, 28, 23, 59, 0, 0, time.UTC)
+	for in, want := range map[string]string{"+1d": "2026-03-01", "-59d": "2025-12-31", "-2y": "2024-02-28"} {
+		got, err := relativeDay(now, in)
+		if err != nil || got.Format(time.DateOnly) != want {
+			t.Errorf("%s: %v, %v", in, got, err)
+		}
+	}
+	if got, err := relativeDay(now, ""); err != nil || !got.IsZero() {
+		t.Errorf("nothing: %v, %v", got, err)
+	}
+	for _, bad := range []string{"d", "5", "+xd", "3w"} {
+		if _, err := relativeDay(now, bad); err == nil {
+			t.Errorf("%q accepted", bad)
+		}
+	}
+}
+
+// TestShippedDemoFleet: at least 200 devices of at least six models, every owner known, every base station there.
+func TestShippedDemoFleet(t *testing.T) {
+	people, devices, err := readDemo(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	owners, serials, models := map[string]bool{"": true}, map[string]bool{"": true}, map[string]bool{}
+	for _, p := range people {
+		owners[p.ID] = true
+	}
+	for _, d := range devices {
+		if serials[d.Key.Serial] {
+			t.Errorf("%s is there twice", d.Key.Serial)
+		}
+		serials[d.Key.Serial], models[d.Model] = true, true
+	}
+	for _, d := range devices {
+		if !owners[d.OwnerID] || !serials[d.Parent] {
+			t.Errorf("%s: owner %q, station %q", d.Key.Serial, d.OwnerID, d.Parent)
+		}
+	}
+	if len(devices) < 200 || len(models) < 6 {
+		t.Errorf("%d devices of %d models", len(devices), len(models))
+	}
+}
