@@ -84,8 +84,8 @@ type OutboxRow struct {
 	Topic    string // message: "opened", "escalated", "cleared"
 	Body     []byte // record: the record's JSON
 	DueAt    time.Time
-	Attempts int
-	LastErr  string
+	Attempts int    // tries that were recorded, not leases: a crash between a try and its record loses the count of that one
+	LastErr  string // why it was put off, or that a lease of it ended without a result; empty: nobody can have sent it yet
 	// Cause is the receipt time of the telemetry that led to it: what "time from telemetry to message" starts from.
 	Cause time.Time
 }

@@ -73,11 +73,13 @@ type Channel interface {
 
 // Outbox is where message rows come from and go. A leased row belongs to the caller until the lease ends. Deliver ends a row
 // in one transaction: what became of it, the inbox message if there is one, the rows that follow; it writes nothing when the
-// row was ended before. RetryOutbox puts a row off.
+// row was ended before. RetryOutbox puts a row off after a try and counts it in Attempts, PutOffOutbox puts one off that was
+// not tried; a lease alone counts nothing.
 type Outbox interface {
 	LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error)
 	Deliver(ctx context.Context, id string, inbox *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error
 	RetryOutbox(ctx context.Context, id string, due time.Time, errText string) error
+	PutOffOutbox(ctx context.Context, id string, due time.Time, reason string) error
 }
 
 // Cases answers how a case is now (CodeNotFound: there is none) and what became of its messages so far.

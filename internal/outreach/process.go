@@ -19,7 +19,8 @@ const (
 )
 
 // process handles one leased row: load, decide, send, record. An error means that the row was left as it is; its lease ends
-// and it comes back.
+// and it comes back. A crash between a send and its record does the same: the message is sent again under the same id, and that
+// one try is not counted.
 func (o *Outreach) process(ctx context.Context, row fleet.OutboxRow, now time.Time) error {
 	p, err := o.load(ctx, row, now)
 	if err != nil {
@@ -77,6 +78,7 @@ func (o *Outreach) compose(p *plan) fleet.Message {
 
 // spread puts the message into the inbox and a row for each endpoint of the person into the outbox, in one transaction.
 func (o *Outreach) spread(ctx context.Context, p *plan) error {
+	p.row.Attempts++
 	m := o.compose(p)
 	children, err := p.children()
 	if err != nil {
@@ -91,11 +93,12 @@ func (o *Outreach) spread(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// hold ends the row and puts another in its place for the morning. One that may have been sent before keeps its id.
+// hold ends the row and puts another in its place for the morning. One that may have been sent before, by a try
+// that was recorded or in a lease of which no result is known, keeps its id.
 func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
-	if p.row.Attempts > 1 {
+	if p.row.Attempts > 0 || p.row.LastErr != "" {
 		o.metrics.messages.WithLabelValues(p.channel(), "held").Inc()
-		return o.deps.Outbox.RetryOutbox(ctx, p.row.ID, p.until, reason)
+		return o.deps.Outbox.PutOffOutbox(ctx, p.row.ID, p.until, reason)
 	}
 	later, err := p.later()
 	if err != nil {
@@ -106,6 +109,7 @@ func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
 
 // send tries the row's endpoint once and records how it went.
 func (o *Outreach) send(ctx context.Context, p *plan) error {
+	p.row.Attempts++ // this one; recorded with its result
 	m := o.compose(p)
 	start := time.Now()
 	sctx, cancel := linger(ctx, o.config.SendTimeout)

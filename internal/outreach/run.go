@@ -68,7 +68,7 @@ func (o *Outreach) lease(ctx context.Context, queues map[string]chan job) bool {
 		}
 		select {
 		case queues[name] <- job{row: r, until: now.Add(o.config.Lease)}:
-		default: // full: its lease ends and it comes back
+		default: // full: its lease ends and it comes back, with no try counted
 			o.metrics.deferred.WithLabelValues(name).Inc()
 		}
 	}
@@ -76,7 +76,8 @@ func (o *Outreach) lease(ctx context.Context, queues map[string]chan job) bool {
 }
 
 // work handles jobs until the queue is closed. A row whose lease has become too short for a try is left for the next lease:
-// another process may be about to take it.
+// another process may be about to take it. That is no
+// try.
 func (o *Outreach) work(ctx context.Context, q <-chan job) {
 	for j := range q {
 		now := time.Now()
@@ -99,7 +100,7 @@ func (o *Outreach) work(ctx context.Context, q <-chan job) {
 func (o *Outreach) giveBack(ctx context.Context, j job, now time.Time) {
 	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
-	if err := o.deps.Outbox.RetryOutbox(rctx, j.row.ID, now, j.row.LastErr); err != nil {
+	if err := o.deps.Outbox.PutOffOutbox(rctx, j.row.ID, now, j.row.LastErr); err != nil {
 		o.deps.Log.Warn("message row not given back", "row", j.row.ID, "error", err)
 	}
 }

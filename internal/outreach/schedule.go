@@ -14,8 +14,8 @@ var schedule = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minut
 const scheduleSpan = 75*time.Hour + 35*time.Minute + 5*time.Second
 
 // nextTry says when to try again after the given count of tries, and false when it is time to give up: after as many tries
-// as the schedule has, but not before half its span is over, because a lease that ended without a try (a crash, a full
-// queue) counts as one. Each wait is moved by up to a fifth either way, always the same for one row and try, so that
+// as the schedule has, but not before half its span is over, because a try that a stop of the server cut short counts as
+// one. Each wait is moved by up to a fifth either way, always the same for one row and try, so that
 // rows which failed together do not come back together. A receiver's wish for more time is honoured.
 func nextTry(id string, tries int, age, after time.Duration) (time.Duration, bool) {
 	if tries > len(schedule) && age >= scheduleSpan/2 {

@@ -2,6 +2,7 @@ package outreach_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -244,6 +245,64 @@ func TestExhaustedEndsInDeadLetters(t *testing.T) {
 	}
 }
 
+// TestLeasesAreNoTries leases a channel's row again and again without a try, as when its queue is full of rows for a receiver
+// that hangs: its first failure must wait the schedule's first step all the same, and it must get all its tries.
+func TestLeasesAreNoTries(t *testing.T) {
+	r := receive(t, status(500))
+	b := newBench(t, map[string]*receiver{"webhook": r})
+	b.change(t, fleet.CaseOpen, "", noon)
+	anna, _ := b.registry.Person("demo", "anna")
+	body, err := json.Marshal(map[string]any{"address": anna.Endpoints[0].Address, "from": noon})
+	must(t, err)
+	must(t, b.store.AddOutbox(t.Context(), []fleet.OutboxRow{{ID: "dlv-1", Kind: fleet.OutboxMessage, Tenant: "demo", CaseID: "case-1",
+		PersonID: "anna", Channel: "webhook", Topic: "opened", Body: body, DueAt: noon}}))
+	now := noon
+	for range 20 {
+		rows, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxMessage, now, time.Minute, 10)
+		must(t, err)
+		same(t, len(rows), 1)
+		now = now.Add(time.Minute)
+	}
+	must(t, b.o.Pass(t.Context(), now))
+	same(t, len(r.received()), 1)
+	must(t, b.o.Pass(t.Context(), now.Add(3*time.Second)))
+	same(t, len(r.received()), 1)
+	must(t, b.o.Pass(t.Context(), now.Add(8*time.Second)))
+	same(t, len(r.received()), 2)
+	for end := now.Add(120 * time.Hour); now.Before(end); now = now.Add(time.Hour) {
+		must(t, b.o.Pass(t.Context(), now.Add(time.Hour)))
+	}
+	same(t, len(r.received()), 10)
+	ds, err := b.store.CaseDeliveries(t.Context(), "demo", "case-1")
+	must(t, err)
+	if len(ds) != 1 || ds[0].State != "dead" || ds[0].Attempts != 10 {
+		t.Errorf("deliveries %+v, want one, dead after 10 tries", ds)
+	}
+}
+
+// TestNightAfterAKillKeepsTheID kills the process between a send and its record in the last minute of the day: whatever was
+// not counted, the message of the morning must have the id of the one that may have left.
+func TestNightAfterAKillKeepsTheID(t *testing.T) {
+	r := receive(t, status(200))
+	b := newBench(t, map[string]*receiver{"ntfy": r})
+	k := &sendThenDie{killed: &killed{Store: b.store}}
+	b.deps.Outbox, b.deps.Registerer = k, prometheus.NewRegistry()
+	o := outreach.New(outreach.DefaultConfig(), b.deps)
+	evening := time.Date(2025, 11, 21, 19, 59, 50, 0, time.UTC)
+	b.change(t, fleet.CaseOpen, "opened", evening)
+	if err := o.Pass(t.Context(), evening); !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	same(t, len(r.received()), 1)
+	k.alive = true
+	must(t, o.Pass(t.Context(), evening.Add(time.Hour)))
+	same(t, len(r.received()), 1)
+	must(t, o.Pass(t.Context(), evening.Add(12*time.Hour)))
+	calls := r.received()
+	same(t, len(calls), 2)
+	same(t, calls[1].header.Get("Idempotency-Key"), calls[0].header.Get("Idempotency-Key"))
+}
+
 func TestGoneTakesTheEndpointOut(t *testing.T) {
 	gone, fine := receive(t, status(410)), receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"webhook": gone, "ntfy": fine})
@@ -404,7 +463,7 @@ func TestSecretsStayInTheRegistry(t *testing.T) {
 	rows, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxMessage, noon.Add(time.Minute), time.Second, 10)
 	must(t, err)
 	must(t, o.Pass(t.Context(), noon.Add(time.Hour)))
-	records, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxRecord, noon.Add(time.Hour), time.Second, 10)
+	records, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxRecord, noon.Add(2*time.Hour), time.Second, 10)
 	must(t, err)
 	dead, err := b.store.DeadLetters(t.Context(), "demo", 10)
 	must(t, err)

@@ -13,9 +13,13 @@ import (
 	"aftercare/internal/fleet"
 )
 
+// takenOver is the error of a row whose lease ended and that nobody had put off before.
+const takenOver = "its lease ended without a result"
+
 // LeaseOutbox takes up to limit rows of a kind that are due at now, oldest first, and keeps them from everybody else until
 // now+lease. A row that is neither finished, delivered nor put off by then is due again: whoever leased it may have
-// died, so what is done with it must bear being done twice. Attempts counts the leases, this one included.
+// died, so what is done with it must bear being done twice. A lease is no try: Attempts stays as it is, and a row that comes
+// back like this without an error says so in LastErr, because it may have been sent.
 func (s *Store) LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time.Time, lease time.Duration,
 	limit int) ([]fleet.OutboxRow, error) {
 	due := "kind = ? AND state IN ('pending', 'leased') AND due_at <= ? AND lease_until <= ?"
@@ -34,7 +38,8 @@ func (s *Store) LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time
 			OrderExpr("due_at, ord, id").Limit(limitOr(limit))
 		// The condition is repeated outside, so that of two servers that chose the same row only one gets it.
 		_, err := tx.NewUpdate().Model(&rows).Set("state = ?", stateLeased).Set("lease_until = ?", toMS(now.Add(lease))).
-			Set("attempts = attempts + 1").Where("id IN (?)", ids).Where(due, args...).Returning("*").Exec(ctx)
+			Set("last_err = CASE WHEN state = ? AND last_err = '' THEN ? ELSE last_err END", stateLeased, takenOver).
+			Where("id IN (?)", ids).Where(due, args...).Returning("*").Exec(ctx)
 		return err
 	})
 	if err != nil {
@@ -60,7 +65,7 @@ func cmpOr(ds ...int64) int {
 }
 
 // FinishOutbox marks a row as done; reason says why nothing was sent, if that is so. A row that is done already stays as
-// it is. An unknown id is CodeNotFound; so it is with the three methods below.
+// it is. An unknown id is CodeNotFound; so it is with the methods below that take one.
 func (s *Store) FinishOutbox(ctx context.Context, id, reason string) error {
 	return s.endOutbox(ctx, "finish", id, stateDone, reason)
 }
@@ -76,19 +81,29 @@ func (s *Store) endOutbox(ctx context.Context, verb, id, state, reason string) e
 		if err != nil || row == nil {
 			return err
 		}
-		return setOutboxState(ctx, tx, id, state, reason)
+		return setOutboxState(ctx, tx, id, state, reason, row.Attempts)
 	})
 }
 
-// RetryOutbox puts a row off until due; errText says why. A row that is done or dead stays as it is.
+// RetryOutbox puts a row off until due after a try, which it counts; errText says why the try failed. A row that is done or
+// dead stays as it is.
 func (s *Store) RetryOutbox(ctx context.Context, id string, due time.Time, errText string) error {
+	return s.putOff(ctx, id, due, errText, 1)
+}
+
+// PutOffOutbox puts a row that was not tried off until due; like RetryOutbox, but no try is counted.
+func (s *Store) PutOffOutbox(ctx context.Context, id string, due time.Time, reason string) error {
+	return s.putOff(ctx, id, due, reason, 0)
+}
+
+func (s *Store) putOff(ctx context.Context, id string, due time.Time, errText string, tries int) error {
 	return s.write(ctx, fmt.Sprintf("put off outbox row %q", id), func(tx bun.Tx) error {
 		row, err := liveOutbox(ctx, tx, id)
 		if err != nil || row == nil {
 			return err
 		}
 		_, err = tx.NewUpdate().Model((*outboxRow)(nil)).Set("state = ?", statePending).Set("due_at = ?", toMS(due)).
-			Set("lease_until = 0").Set("last_err = ?", errText).Where("id = ?", id).Exec(ctx)
+			Set("lease_until = 0").Set("last_err = ?", errText).Set("attempts = attempts + ?", tries).Where("id = ?", id).Exec(ctx)
 		return err
 	})
 }
@@ -102,8 +117,9 @@ func (s *Store) AddOutbox(ctx context.Context, rows []fleet.OutboxRow) error {
 
 // Deliver ends a message row in one transaction: it keeps the message for the person's inbox (nil for channels outside),
 // what became of it, and the rows that follow from it (a record for the changes stream, rows of single channels). The
-// outbox row is dead when the delivery's state is "dead", else done. A delivery without a state is not kept. When the
-// row was ended before, by whoever leased it meanwhile, nothing is written at all.
+// outbox row is dead when the delivery's state is "dead", else done. Its attempts, the last one
+// included, become the row's. A delivery without a state is not kept. When the row was ended before, by whoever leased it
+// meanwhile, nothing is written at all.
 func (s *Store) Deliver(ctx context.Context, id string, m *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error {
 	return s.write(ctx, fmt.Sprintf("deliver outbox row %q", id), func(tx bun.Tx) error {
 		row, err := liveOutbox(ctx, tx, id)
@@ -125,7 +141,11 @@ func (s *Store) Deliver(ctx context.Context, id string, m *fleet.Message, d flee
 		if d.State == stateDead {
 			state = stateDead
 		}
-		return setOutboxState(ctx, tx, id, state, d.Reason)
+		attempts := row.Attempts
+		if d.State != "" {
+			attempts = d.Attempts
+		}
+		return setOutboxState(ctx, tx, id, state, d.Reason, attempts)
 	})
 }
 
@@ -147,9 +167,9 @@ func liveOutbox(ctx context.Context, tx bun.Tx, id string) (*outboxRow, error) {
 	return &row, nil
 }
 
-func setOutboxState(ctx context.Context, tx bun.Tx, id, state, reason string) error {
+func setOutboxState(ctx context.Context, tx bun.Tx, id, state, reason string, attempts int) error {
 	_, err := tx.NewUpdate().Model((*outboxRow)(nil)).Set("state = ?", state).Set("reason = ?", reason).
-		Set("lease_until = 0").Where("id = ?", id).Exec(ctx)
+		Set("lease_until = 0").Set("attempts = ?", attempts).Where("id = ?", id).Exec(ctx)
 	return err
 }
 

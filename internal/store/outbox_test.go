@@ -33,21 +33,21 @@ func TestLeaseIsExclusiveUntilItEnds(t *testing.T) {
 	must(t, s.AddOutbox(t.Context(), []fleet.OutboxRow{message("b", t0), message("a", t0), message("later", t0.Add(time.Hour)), rec}))
 	must(t, s.AddOutbox(t.Context(), []fleet.OutboxRow{message("b", t0)})) // again: nothing
 	same(t, lease(t, s, t0.Add(-time.Second)), []string{})
-	same(t, lease(t, s, t0), []string{"b/1", "a/1"})
+	same(t, lease(t, s, t0), []string{"b/0", "a/0"})
 	same(t, lease(t, s, t0.Add(59*time.Second)), []string{})
-	same(t, lease(t, s, t0.Add(time.Minute)), []string{"b/2", "a/2"})
+	same(t, lease(t, s, t0.Add(time.Minute)), []string{"b/0", "a/0"})
 
 	must(t, s.FinishOutbox(t.Context(), "b", ""))
 	must(t, s.RetryOutbox(t.Context(), "a", t0.Add(2*time.Minute), "503"))
 	must(t, s.RetryOutbox(t.Context(), "b", t0, "too late: it is done")) // stays done
 	same(t, lease(t, s, t0.Add(2*time.Minute-1*time.Millisecond)), []string{})
-	same(t, lease(t, s, t0.Add(2*time.Minute)), []string{"a/3"})
+	same(t, lease(t, s, t0.Add(2*time.Minute)), []string{"a/1"})
 	must(t, s.DeadOutbox(t.Context(), "a", "no such topic"))
-	same(t, lease(t, s, t0.Add(time.Hour)), []string{"later/1"})
+	same(t, lease(t, s, t0.Add(time.Hour)), []string{"later/0"})
 
 	dead, err := s.DeadLetters(t.Context(), "demo", 0)
 	must(t, err)
-	if len(dead) != 1 || dead[0].ID != "a" || dead[0].LastErr != "no such topic" || dead[0].Attempts != 3 || !dead[0].Cause.Equal(t0) {
+	if len(dead) != 1 || dead[0].ID != "a" || dead[0].LastErr != "no such topic" || dead[0].Attempts != 1 || !dead[0].Cause.Equal(t0) {
 		t.Fatalf("dead letters: %+v", dead)
 	}
 	depth, err := s.OutboxDepth(t.Context())
@@ -56,6 +56,46 @@ func TestLeaseIsExclusiveUntilItEnds(t *testing.T) {
 		{Kind: "message", State: "leased", N: 1, Oldest: t0.Add(time.Hour)}, {Kind: "record", State: "pending", N: 1, Oldest: t0}})
 	wantCode(t, s.FinishOutbox(t.Context(), "none", ""), fleet.CodeNotFound)
 	wantCode(t, s.RetryOutbox(t.Context(), "none", t0, ""), fleet.CodeNotFound)
+}
+
+func TestTriesAreCountedNotLeases(t *testing.T) {
+	s := open(t)
+	must(t, s.AddOutbox(t.Context(), []fleet.OutboxRow{message("m", t0)}))
+	now := t0
+	next := func() fleet.OutboxRow {
+		t.Helper()
+		rows, err := s.LeaseOutbox(t.Context(), fleet.OutboxMessage, now, time.Minute, 10)
+		must(t, err)
+		now = now.Add(time.Minute)
+		if len(rows) != 1 {
+			t.Fatalf("%d rows", len(rows))
+		}
+		return rows[0]
+	}
+	want := func(attempts int, lastErr string) {
+		t.Helper()
+		r := next()
+		same(t, []any{r.Attempts, r.LastErr}, []any{attempts, lastErr})
+	}
+	want(0, "")
+	want(0, takenOver) // and so it stays when it is given back
+	must(t, s.PutOffOutbox(t.Context(), "m", now, takenOver))
+	want(0, takenOver)
+	must(t, s.RetryOutbox(t.Context(), "m", now, "503"))
+	want(1, "503")
+	want(1, "503")
+	must(t, s.PutOffOutbox(t.Context(), "m", now, "night"))
+	want(1, "night")
+	must(t, s.RetryOutbox(t.Context(), "m", now, "500"))
+	want(2, "500")
+	must(t, s.Deliver(t.Context(), "m", nil, fleet.Delivery{CaseID: "case-1", Channel: "ntfy", State: "dead", Reason: "410", At: t0, Attempts: 3}, nil))
+	must(t, s.PutOffOutbox(t.Context(), "m", now, "too late: it is dead"))
+	dead, err := s.DeadLetters(t.Context(), "demo", 0)
+	must(t, err)
+	if len(dead) != 1 || dead[0].Attempts != 3 {
+		t.Errorf("dead letters %+v", dead)
+	}
+	wantCode(t, s.PutOffOutbox(t.Context(), "none", t0, ""), fleet.CodeNotFound)
 }
 
 func TestManyWorkersLeaseEachRowOnce(t *testing.T) {
