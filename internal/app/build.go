@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/cases"
 	"aftercare/internal/egress"
@@ -38,10 +41,28 @@ func (s *server) buildEngine(context.Context) error {
 		Logger:     s.log,
 		Registerer: s.metrics,
 	})
-	if s.has("rules") {
-		s.journal.Protect(s.snapshotted)
+	if !s.has("rules") {
+		return nil
 	}
-	return nil
+	s.journal.Protect(s.snapshotted)
+	return s.metrics.Register(rulesLag{s.engine, prometheus.NewDesc("aftercare_rules_lag_seconds",
+		"How old the last record is that the rules stepped; an idle partition gets one every few seconds.", []string{"partition"}, nil)})
+}
+
+// rulesLag says how far the rules are behind. They keep their position in their own snapshots, so the journal cannot tell.
+type rulesLag struct {
+	engine *engine.Engine
+	desc   *prometheus.Desc
+}
+
+func (r rulesLag) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
+
+func (r rulesLag) Collect(ch chan<- prometheus.Metric) {
+	for _, st := range r.engine.Stats() {
+		if !st.Received.IsZero() {
+			ch <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, time.Since(st.Received).Seconds(), strconv.Itoa(st.Partition))
+		}
+	}
 }
 
 // snapshotted says, by partition, up to where the rules need no reading any more.
