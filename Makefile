@@ -7,6 +7,8 @@ PKGS := ./...
 LINT := $(shell $(GO) env GOPATH)/bin/golangci-lint
 LINT_VERSION := v2.15.0
 FUZZTIME ?= 5s
+# Leaves out what passes; what fails and what is skipped, with its reason, stays.
+QUIET := grep --line-buffered -vE '^(=== |PASS$$)|^ *--- PASS|\[no test files\]$$'
 
 .DEFAULT_GOAL := help
 .PHONY: help build run clean-data test test-race test-setup check fmt lint bench fuzz
@@ -28,10 +30,10 @@ clean-data: ## forget the demo's data: the next run starts over
 	rm -rf -- $(DATA)
 
 test: test-setup ## run all tests (installs mosquitto, chromium and strace where it may)
-	$(GO) test -timeout 10m $(PKGS)
+	@set -o pipefail; $(GO) test -v -timeout 10m $(PKGS) 2>&1 | $(QUIET)
 
 test-race: test-setup ## run all tests under the race detector
-	$(GO) test -race -timeout 20m $(PKGS)
+	@set -o pipefail; $(GO) test -v -race -timeout 20m $(PKGS) 2>&1 | $(QUIET)
 
 test-setup:
 	@bash .ci/setup

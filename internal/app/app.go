@@ -96,6 +96,7 @@ func (s *server) claim() error {
 		return err
 	}
 	s.life.onClose("data folder", unlock)
+	s.addresses.Data = s.cfg.Data
 	return nil
 }
 

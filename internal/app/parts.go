@@ -15,7 +15,8 @@ import (
 	"aftercare/internal/wire"
 )
 
-// part is a row of the role table: what runs when a process has the role. Rows without a role run always.
+// part is a row of the role table: what runs when a process has the role. Rows without a role run always, rows with nothing to run
+// never.
 type part struct {
 	name string
 	role string
@@ -25,9 +26,17 @@ type part struct {
 // parts lists what runs in the order of the data path. Starting goes from the bottom to the top, so that the doors open last,
 // when everything behind them works; stopping goes from the top to the bottom.
 func (s *server) parts() ([]part, error) {
-	table := []part{
-		{"gateway", "gateway", nil}, // made in door, because it must be listening when start returns
-		{"bridge", "bridge", nil},
+	gateway, err := s.buildGateway()
+	if err != nil {
+		return nil, err
+	}
+	bridge, err := s.buildBridge()
+	if err != nil {
+		return nil, err
+	}
+	return []part{
+		{"gateway", "gateway", gateway},
+		{"bridge", "bridge", bridge},
 		{"ingest", "", s.ingest.Run},
 		{"registry", "", s.registry.Run},
 		{"journal", "", s.journal.Run},
@@ -39,20 +48,7 @@ func (s *server) parts() ([]part, error) {
 		{"outreach", "outreach", s.outreach.Run},
 		{"relay", "outreach", s.relay.Run},
 		{"live feed", "web", s.feed},
-	}
-	for i := range table {
-		var err error
-		switch table[i].name {
-		case "gateway":
-			table[i].run, err = s.buildGateway()
-		case "bridge":
-			table[i].run, err = s.buildBridge()
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return table, nil
+	}, nil
 }
 
 // over runs f on a consumer of a stream that keeps its position under name.
@@ -86,7 +82,6 @@ func (s *server) start() error {
 
 // await waits until the gateway listens.
 func (s *server) await() error {
-	s.addresses.Data = s.cfg.Data
 	if s.gateway == nil {
 		return nil
 	}

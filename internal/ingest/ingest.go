@@ -226,7 +226,8 @@ func (in *Ingest) commitCycle(ctx context.Context, c *cycle, idle []bool) error 
 	return nil
 }
 
-// commit appends until it worked or ctx ended: not stored means not acknowledged, so there is nothing else to do.
+// commit appends until it worked or ctx ended: not stored means not acknowledged, so there is nothing else to do. Only a record
+// that the journal can never take ends it early.
 func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := in.journal.Append(ctx, records)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -55,7 +56,7 @@ func (c Config) Load(fsys fs.FS, models []fleet.Model) (*Set, []fleet.Problem) {
 		a, b := l.problems[i], l.problems[j]
 		return a.File < b.File || a.File == b.File && a.Line < b.Line
 	})
-	return newSet(c, l.rules, programs), l.problems
+	return newSet(c, l.rules, programs), slices.Compact(l.problems) // two looks at one text may see the same mistake
 }
 
 type loader struct {

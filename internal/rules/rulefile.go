@@ -61,10 +61,11 @@ func (l *loader) rule(r *reader, n *yaml.Node, path, pack string, sc scope) {
 	if len(l.problems) > before && d.when.source.node == nil {
 		return // without a condition there is nothing to compile
 	}
-	names := l.check(r, d, sc)
-	if len(l.problems) == before {
-		checkTemplates(o, names)
+	names := append([]string{}, l.check(r, d, sc)...)
+	if len(l.problems) > before {
+		names = nil // what evidence the rule will have is not known; the rest of its texts is looked at all the same
 	}
+	checkTemplates(o, names)
 	if len(l.problems) > before || len(d.Models) == 0 { // without models the pack has a mistake that was noted
 		return
 	}

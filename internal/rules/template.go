@@ -14,7 +14,8 @@ var templateWords = map[string]int{
 // templateFields are the words with a dot.
 var templateFields = []string{"Thing", "thing"}
 
-// checkTemplates parses the texts of a rule and compares the values they name with the rule's evidence.
+// checkTemplates parses the texts of a rule and compares the values they name with the rule's evidence, where
+// that is known (not nil).
 func checkTemplates(o object, evidence []string) {
 	langs, ok := o.r.object(resolve(o.keys["text"]), join(o.path, "text"))
 	if !ok {
@@ -70,7 +71,7 @@ func commandMistake(cmd *parse.CommandNode, evidence []string) (msg, hint string
 		}
 		if want == 1 {
 			name, ok := cmd.Args[1].(*parse.StringNode)
-			if ok && !contains(evidence, name.Text) {
+			if ok && evidence != nil && !contains(evidence, name.Text) {
 				return "{{" + cmd.String() + "}}: no evidence is called so", didYouMean(name.Text, evidence)
 			}
 		}
