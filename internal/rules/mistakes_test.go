@@ -25,7 +25,7 @@ rules:
 `
 	models := []fleet.Model{{ID: "w7", Category: "washing-machine", Fields: []fleet.FieldSpec{{Name: "drain_s"}}}}
 	_, problems := rules.Load(fstest.MapFS{"x.yaml": {Data: []byte(pack), Mode: os.ModePerm}}, models)
-	var all []string
+	all := make([]string, 0, len(problems))
 	for _, p := range problems {
 		all = append(all, p.String())
 	}
