@@ -143,6 +143,9 @@ func (s *server) feed(ctx context.Context) error {
 			return err
 		}
 		for _, r := range records {
+			if r.Kind != wire.KindChange {
+				continue
+			}
 			n, err := wire.DecodeChange(r)
 			if err != nil {
 				s.log.Error("a record of the changes stream cannot be read; it is passed over", "seq", r.Seq, "err", err)

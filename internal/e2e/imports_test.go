@@ -31,6 +31,7 @@ var mayImport = map[string]struct {
 	"journal":                   {edge, "one technology an edge; edges do not know each other"},
 	"ingest":                    {edge, "asks for a journal and a registry through interfaces of its own"},
 	"gateway":                   {edge, "a door knows ingest only as an interface"},
+	"presence":                  {edge, "asks the registry and ingest through interfaces of its own"},
 	"bridge":                    {edge, "a door knows ingest only as an interface"},
 	"history":                   {edge, "InfluxDB is known here alone"},
 	"history/embedded":          {edge, "the server in the process is a part of its own"},

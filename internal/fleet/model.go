@@ -53,6 +53,22 @@ type FaultCode struct {
 	Part    string
 }
 
+// Component is a part of the product that wears, and the field that counts its use.
+type Component struct {
+	Name    string // "drain-pump"
+	Label   Words
+	Counter string  // integer or float field that only grows while the part is in; empty: none is reported
+	Life    float64 // what the part is made for, in the counter's unit; 0: not known
+	Part    string  // spare part number or name
+}
+
+// CommandSpec is a command the model's devices understand.
+type CommandSpec struct {
+	Name       string
+	Label      Words
+	Disruptive bool // it interrupts what the owner is doing: a device may answer "not now" or refuse
+}
+
 // Words is a short text by language ("en", "de"). English is always present in shipped files.
 type Words map[string]string
 
@@ -72,9 +88,12 @@ type Model struct {
 	Category   string
 	Label      Words // what a person calls the thing: "washing machine"
 	Interval   time.Duration
+	Format     Format // of payloads whose content type says nothing else
 	Unknown    UnknownFields
 	Fields     []FieldSpec
 	FaultCodes []FaultCode
+	Components []Component
+	Commands   []CommandSpec
 	// Chart names the fields shown first on a device's page.
 	Chart []string
 }
@@ -84,6 +103,16 @@ func (m *Model) Field(name string) *FieldSpec {
 	for i := range m.Fields {
 		if m.Fields[i].Name == name {
 			return &m.Fields[i]
+		}
+	}
+	return nil
+}
+
+// Command returns the specification of a command, or nil.
+func (m *Model) Command(name string) *CommandSpec {
+	for i := range m.Commands {
+		if m.Commands[i].Name == name {
+			return &m.Commands[i]
 		}
 	}
 	return nil

@@ -10,10 +10,14 @@ const (
 	Telemetry Class = iota // measured values
 	Event                  // something that happened: a fault code, a reboot
 	Status                 // how the device is: online, going off
+	Presence               // whether it can be reached, as we see it; never sent by a device
+	Reply                  // its answer to a command; not a reading
 )
 
-// String returns the topic level: telemetry, event, status.
-func (c Class) String() string { return [...]string{"telemetry", "event", "status"}[c] }
+// String returns the topic level: telemetry, event, status, presence, reply.
+func (c Class) String() string {
+	return [...]string{"telemetry", "event", "status", "presence", "reply"}[c]
+}
 
 // Value is one field's value. Which member counts is said by Type; a boolean is Int 0 or 1.
 type Value struct {

@@ -97,7 +97,7 @@ func bucket(points []fleet.Point, every time.Duration) []fleet.Point {
 
 // Latest returns the newest reading of a device; CodeNotFound when there is none. Its numbers are floats (an answer in JSON
 // does not tell 12 from 12.0: the model's profile knows), its time is cut to the millisecond. model may also be
-// wire.MeasurementEvent or wire.MeasurementStatus, for the newest report of that class.
+// wire.MeasurementEvent, MeasurementStatus or MeasurementPresence, for the newest report of that class.
 func (h *History) Latest(ctx context.Context, key fleet.DeviceKey, model string) (fleet.Reading, error) {
 	r := fleet.Reading{Device: key, Model: model}
 	switch model {
@@ -105,6 +105,8 @@ func (h *History) Latest(ctx context.Context, key fleet.DeviceKey, model string)
 		r.Class, r.Model = fleet.Event, ""
 	case wire.MeasurementStatus:
 		r.Class, r.Model = fleet.Status, ""
+	case wire.MeasurementPresence:
+		r.Class, r.Model = fleet.Presence, ""
 	}
 	if err := names("tenant", key.Tenant, "serial", key.Serial, "model", model); err != nil {
 		return fleet.Reading{}, err

@@ -101,7 +101,7 @@ func (w *worker) take(m *wire.Inbound) {
 // authorise finds the device the message speaks of; it returns the reason if the message is to be refused.
 func (w *worker) authorise(m *wire.Inbound) string {
 	var err error
-	if w.topic, err = wire.ParseTopic(m.Topic); err != nil {
+	if w.topic, err = wire.ParseTopic(m.Topic); err != nil || w.topic.Class == fleet.Reply {
 		return RefusedTopic
 	}
 	key := w.topic.Device()

@@ -90,8 +90,8 @@ func (s *State) partition() int64 { return s.clock - s.gap }
 
 func (s *State) step(r *fleet.Reading) {
 	s.counts.Readings++
-	if r.Class == fleet.Status {
-		return // presence is no measurement: it neither fires, nor clears, nor ends an upload
+	if r.Class != fleet.Telemetry && r.Class != fleet.Event {
+		return // status and presence are no measurement: they neither fire, nor clears, nor ends an upload
 	}
 	p := s.set.programs[r.Model]
 	if p == nil {

@@ -19,14 +19,15 @@ import (
 //	washer-w7,serial=WM-0001,tenant=demo drain_s=55.2,cycles=812i,boot=3i,seq=1044i 1700000000123877903
 //
 // The measurement is the model for telemetry, so that two models can never disagree about a field's type; reports of the
-// other classes are in the measurements "event" and "status" with the model as a tag. Tags are sorted by name.
+// other classes are in the measurements "event", "status" and "presence" with the model as a tag. Tags are sorted by name.
 
 // Measurements that are not models.
 const (
-	MeasurementEvent   = "event"
-	MeasurementStatus  = "status"
-	MeasurementFinding = "finding"
-	MeasurementChange  = "change"
+	MeasurementEvent    = "event"
+	MeasurementStatus   = "status"
+	MeasurementPresence = "presence"
+	MeasurementFinding  = "finding"
+	MeasurementChange   = "change"
 )
 
 // ErrLine says that a line is not one that AppendReading makes.
@@ -61,6 +62,9 @@ func AppendReading(dst []byte, r *fleet.Reading) []byte {
 		dst = append(dst, r.Model...)
 	case fleet.Status:
 		dst = append(append(dst, MeasurementStatus...), ",model="...)
+		dst = append(dst, r.Model...)
+	default:
+		dst = append(append(dst, MeasurementPresence...), ",model="...)
 		dst = append(dst, r.Model...)
 	}
 	dst = append(append(dst, ",serial="...), r.Device.Serial...)
@@ -140,6 +144,8 @@ func parseLine(s string, r *fleet.Reading) error {
 		r.Class = fleet.Event
 	case MeasurementStatus:
 		r.Class = fleet.Status
+	case MeasurementPresence:
+		r.Class = fleet.Presence
 	default:
 		r.Class, r.Model = fleet.Telemetry, name
 	}

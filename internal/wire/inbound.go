@@ -1,6 +1,10 @@
 package wire
 
-import "aftercare/internal/fleet"
+import (
+	"time"
+
+	"aftercare/internal/fleet"
+)
 
 // Outcome is what became of a message that a door handed to ingest.
 type Outcome uint8
@@ -30,4 +34,8 @@ type Inbound struct {
 	ContentType string // MQTT 5; empty: by profile
 	Ack         Acker  // nil when nobody waits (QoS 0, wills)
 	Ticket      uint64 // the door's own number for it, given back to Done
+
+	// Of a payload that comes back from quarantine: when it first came, and that it is not to be put aside a second time.
+	Received time.Time
+	Again    bool
 }

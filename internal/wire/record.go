@@ -20,7 +20,7 @@ type Stream string
 const (
 	Readings   Stream = "readings"   // per partition: batches of readings, ticks, the system's own start and stop
 	Findings   Stream = "findings"   // per partition: one finding a message
-	Changes    Stream = "changes"    // per partition: case changes, messages
+	Changes    Stream = "changes"    // per partition: case changes, messages, answers to commands
 	Quarantine Stream = "quarantine" // what ingest kept aside
 	Snapshots  Stream = "snapshots"  // rule state
 )
@@ -37,6 +37,7 @@ const (
 	KindFinding    Kind = "finding"    // body: fleet.Finding as JSON
 	KindChange     Kind = "change"     // body: fleet.Notice as JSON
 	KindQuarantine Kind = "quarantine" // body: fleet.Quarantined as JSON
+	KindReply      Kind = "reply"      // in Changes; body: Reply as JSON, a device's answer to a command
 )
 
 // Record is one message of the journal.
@@ -82,6 +83,34 @@ func DecodeFinding(r Record) (fleet.Finding, error) {
 		return f, fmt.Errorf("decode finding at %d: %w", r.Seq, err)
 	}
 	return f, nil
+}
+
+// Reply is a device's answer to a command on its way from a door to those who asked.
+type Reply struct {
+	Device fleet.DeviceKey    `json:"device"`
+	At     time.Time          `json:"at"`
+	Reply  fleet.CommandReply `json:"reply"`
+}
+
+// EncodeReply makes the record of an answer for a partition.
+func EncodeReply(partition int, r Reply) (Record, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return Record{}, fmt.Errorf("encode reply to %s: %w", r.Reply.ID, err)
+	}
+	return Record{Stream: Changes, Partition: partition, Kind: KindReply, Received: r.At, Body: body}, nil
+}
+
+// DecodeReply reads a record made by EncodeReply.
+func DecodeReply(r Record) (Reply, error) {
+	var out Reply
+	if r.Kind != KindReply {
+		return out, fmt.Errorf("record %d of %s is a %q, not a reply", r.Seq, r.Stream, r.Kind)
+	}
+	if err := json.Unmarshal(r.Body, &out); err != nil {
+		return out, fmt.Errorf("decode reply at %d: %w", r.Seq, err)
+	}
+	return out, nil
 }
 
 // DecodeChange reads a record of the changes stream.

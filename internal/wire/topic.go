@@ -11,7 +11,7 @@ import (
 const MaxTopic = 256
 
 // ErrTopic says that a topic is not one of a device's own.
-var ErrTopic = errors.New("topic is not devices/{tenant}/{model}/{serial}/{telemetry|event|status}")
+var ErrTopic = errors.New("topic is not devices/{tenant}/{model}/{serial}/{telemetry|event|status|reply}")
 
 // Topic is a parsed device topic: devices/{tenant}/{model}/{serial}/{class}.
 type Topic struct {
@@ -27,6 +27,11 @@ func (t Topic) Device() fleet.DeviceKey { return fleet.DeviceKey{Tenant: t.Tenan
 // String returns the topic as it goes over the wire.
 func (t Topic) String() string {
 	return "devices/" + t.Tenant + "/" + t.Model + "/" + t.Serial + "/" + t.Class.String()
+}
+
+// CommandTopic is where a device listens for commands.
+func CommandTopic(tenant, model, serial string) string {
+	return "devices/" + tenant + "/" + model + "/" + serial + "/command"
 }
 
 // ParseTopic reads a device topic. Its parts alias s. Anything else, wildcards and $ topics among it, is ErrTopic.
@@ -53,6 +58,8 @@ func ParseTopic(s string) (Topic, error) {
 		t.Class = fleet.Event
 	case "status":
 		t.Class = fleet.Status
+	case "reply":
+		t.Class = fleet.Reply
 	default:
 		return Topic{}, ErrTopic
 	}

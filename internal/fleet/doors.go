@@ -1,0 +1,94 @@
+package fleet
+
+import "time"
+
+// Login is who authenticated at a door.
+type Login struct {
+	Key DeviceKey
+	// FirstContact: it showed the provisioning secret of its model, not a secret of its own. It may do nothing but fetch
+	// its credential.
+	FirstContact bool
+	Model        string // with FirstContact: the model the provisioning secret is for
+}
+
+// Link is whether a device can be reached, as we see it.
+type Link struct {
+	Online bool
+	Cause  string    // one of the Cause constants
+	Since  time.Time // when it last changed
+	Heard  time.Time // when anything last came from the device; zero: never
+}
+
+// Why a device is, or is not, online.
+const (
+	CauseConnected    = "connected"    // its connection was accepted
+	CauseHeard        = "heard"        // something came from it, or it said so itself
+	CauseDisconnected = "disconnected" // it said good-bye, or says it goes off
+	CauseLost         = "lost"         // its connection broke or timed out
+	CauseWill         = "will"         // its last will was published
+	CauseSilent       = "silent"       // nothing came for several of its intervals
+	CauseStation      = "station_lost" // its base station is offline: nothing is known of the device itself
+	CauseRevoked      = "revoked"
+)
+
+// QuarantineFilter selects what was kept aside of one tenant, newest first. Empty members select everything.
+type QuarantineFilter struct {
+	Tenant   string
+	Model    string
+	Serial   string
+	Firmware string
+	Reason   string
+	Since    time.Time
+	Before   uint64 // only sequences below it, for the next page; 0: from the newest
+	Limit    int    // 0 means 100
+}
+
+// Quality is how many readings of one model and firmware had one property on one UTC day. Reason "" counts all readings that
+// arrived; the others are the reasons of quarantine, and those below of readings that were stored all the same.
+type Quality struct {
+	Tenant   string
+	Model    string
+	Firmware string // empty: the device never said
+	Day      time.Time
+	Reason   string
+	Field    string // empty where the reason is about no field
+	N        int64
+	Example  string // the newest detail
+	LastAt   time.Time
+}
+
+// Reasons that count stored readings.
+const (
+	QualityUnknownKept    = "unknown_kept"    // a field the profile does not name was stored
+	QualityUnknownDropped = "unknown_dropped" // and this one was left out
+	QualityClock          = "clock_corrected"
+	QualityUnnumbered     = "unidentifiable" // neither time nor seq
+)
+
+// ImportReport says what became of a list of devices.
+type ImportReport struct {
+	Rows    int // without the header
+	Added   int
+	Updated int
+	Bad     []Problem // one for each row that was not taken; Line is the line in the file
+	Secrets map[DeviceKey]string
+}
+
+// ProvisioningKey is a model's secret for first contact, without the secret.
+type ProvisioningKey struct {
+	ID        string
+	Tenant    string
+	Model     string
+	Open      bool // a device that is not registered is taken too
+	Hash      []byte
+	CreatedAt time.Time
+	RevokedAt time.Time
+}
+
+// Reingest is what became of quarantined payloads that were tried again.
+type Reingest struct {
+	Tried     int
+	Stored    int // and removed from quarantine
+	StillBad  int // left where they are
+	Remaining int // matched, not tried: ask again
+}
