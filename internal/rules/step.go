@@ -91,7 +91,7 @@ func (s *State) partition() int64 { return s.clock - s.gap }
 func (s *State) step(r *fleet.Reading) {
 	s.counts.Readings++
 	if r.Class != fleet.Telemetry && r.Class != fleet.Event {
-		return // status and presence are no measurement: they neither fire, nor clears, nor ends an upload
+		return // status and presence are no measurement: they do not fire, clear or end an upload
 	}
 	p := s.set.programs[r.Model]
 	if p == nil {
