@@ -25,6 +25,7 @@ const (
 	watchEvery      = time.Second
 	mqttVersion311  = 4
 	disconnectQuiet = 3000 // milliseconds paho may take to say goodbye
+	pahoPatience    = 3 * time.Second
 )
 
 // ReasonRetained and ReasonQueue are the bridge's reasons of refusals.
@@ -56,6 +57,9 @@ type Bridge struct {
 	m    *metrics
 	url  *url.URL
 	w    *window
+
+	out    atomic.Pointer[outbox] // nil while not connected
+	outbox sync.WaitGroup
 
 	connected atomic.Bool
 	last      atomic.Int64 // unix nanoseconds of the last message or connection
@@ -98,6 +102,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	parts.Go(func() { b.acknowledge(running) })
 	parts.Go(func() { b.watch(running) })
 	b.stayConnected(ctx)
+	b.outbox.Wait()
 	stop()
 	parts.Wait()
 	return nil
@@ -162,7 +167,13 @@ func (b *Bridge) connection(ctx context.Context) error {
 	b.last.Store(time.Now().UnixNano())
 	b.m.connected.Set(1)
 	b.log.Info("mqtt bridge connected", "client_id", b.cfg.ClientID)
+	outbox := newOutbox(client, b.m)
+	connection, end := context.WithCancel(ctx)
+	b.outbox.Go(func() { outbox.run(connection) })
+	b.out.Store(outbox)
 	err := b.connectedUntil(ctx, client, current.Load(), lost)
+	b.out.Store(nil)
+	end()
 	b.connected.Store(false)
 	b.m.connected.Set(0)
 	b.m.subscribed.Set(0)
@@ -244,7 +255,9 @@ func (b *Bridge) options(lost chan<- error, open func(*url.URL) (net.Conn, error
 	o.SetKeepAlive(b.cfg.KeepAlive)
 	o.SetPingTimeout(min(b.cfg.KeepAlive, 10*time.Second))
 	o.SetConnectTimeout(b.cfg.ConnectTimeout)
-	o.SetWriteTimeout(b.cfg.WriteTimeout)
+	// How long paho's Publish and Subscribe wait for its writer, which the end of a connection must not take long for. Writing
+	// itself has conn's deadline.
+	o.SetWriteTimeout(min(b.cfg.WriteTimeout, pahoPatience))
 	o.SetStore(nothing{})
 	o.SetAutoAckDisabled(true)
 	o.SetOrderMatters(true)

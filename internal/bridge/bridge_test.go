@@ -55,7 +55,8 @@ func (s *scripted) accept(suback byte) packets.Packet {
 	connect := s.read(packets.Connect)
 	s.write([]byte{0x20, 2, 0, 0})
 	sub := s.read(packets.Subscribe)
-	s.write([]byte{0x90, 3, byte(sub.PacketID >> 8), byte(sub.PacketID), suback})
+	codes := bytes.Repeat([]byte{suback}, len(sub.Filters))
+	s.write(append([]byte{0x90, byte(2 + len(codes)), byte(sub.PacketID >> 8), byte(sub.PacketID)}, codes...))
 	return connect
 }
 
@@ -108,6 +109,8 @@ func (s *scripted) next() (packets.Packet, error) {
 		err = pk.ConnectDecode(body)
 	case packets.Subscribe:
 		err = pk.SubscribeDecode(body)
+	case packets.Publish:
+		err = pk.PublishDecode(body)
 	case packets.Puback:
 		err = pk.PubackDecode(body)
 	}
@@ -221,7 +224,7 @@ func TestRefusedSubscriptionIsNoticed(t *testing.T) {
 	s := newScripted(t)
 	r := start(t, s.addr(), newInbox(false))
 	s.accept(0x80)
-	eventually(t, "refusal counted", func() bool { return r.metric("connects_total", "subscription refused") == 1 })
+	eventually(t, "refusal counted", func() bool { return r.metric("connects_total", "subscription refused") == 4 })
 	if r.subscribed() {
 		t.Error("called subscribed")
 	}

@@ -28,11 +28,12 @@ type Config struct {
 	Queue          int           `mapstructure:"queue"`         // messages received and not yet answered
 }
 
-// DefaultConfig is disabled and reads all device topics.
+// DefaultConfig is disabled and reads all topics that devices publish to. For Sparkplug B add "spBv1.0/+/+/#".
 func DefaultConfig() Config {
 	return Config{
-		ClientID:       "aftercare-bridge",
-		Topics:         []string{"devices/+/+/+/+"},
+		ClientID: "aftercare-bridge",
+		Topics: []string{ // no "+" for the last part: commands go out below the same prefix and would come back
+			"devices/+/+/+/telemetry", "devices/+/+/+/event", "devices/+/+/+/status", "devices/+/+/+/reply"},
 		KeepAlive:      30 * time.Second,
 		ConnectTimeout: 10 * time.Second,
 		WriteTimeout:   10 * time.Second,

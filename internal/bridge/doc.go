@@ -1,7 +1,7 @@
 // Package bridge is the door for fleets that already have an MQTT broker (EMQX, HiveMQ, NATS, a cloud's): a
 // subscriber that hands what it receives to ingest and acknowledges to the broker only after ingest said what became of it.
 //
-// It is not a broker and does not publish. Who may use which topic is the broker's business: ingest is told that it vouches
+// It is not a broker. What it publishes (Publish) is commands and Sparkplug's requests for a new birth, never readings. Who may use which topic is the broker's business: ingest is told that it vouches
 // for the sender.
 //
 // Who may import it: app, config, cmd. It imports fleet, wire and obs.

@@ -12,6 +12,7 @@ type metrics struct {
 	messages   [2]prometheus.Counter  // by QoS
 	acks       prometheus.Counter
 	postponed  prometheus.Counter
+	published  *prometheus.CounterVec // by result
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -31,11 +32,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		acks:      counter("acks_total", "Messages acknowledged, or given up with their connection."),
 		postponed: counter("postponed_total", "Messages left to be delivered again, because the queue was full."),
 	}
+	m.published = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_bridge_published_total",
+		Help: "Messages to publish to the broker, by what became of them."}, []string{"result"})
 	messages := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_bridge_messages_total",
 		Help: "Messages received by quality of service."}, []string{"qos"})
 	m.messages[0], m.messages[1] = messages.WithLabelValues("0"), messages.WithLabelValues("1")
 	if r != nil {
-		r.MustRegister(m.connected, m.subscribed, m.silent, m.queued, m.connects, messages, m.acks, m.postponed)
+		r.MustRegister(m.connected, m.subscribed, m.silent, m.queued, m.connects, messages, m.acks, m.postponed, m.published)
 	}
 	return m
 }
