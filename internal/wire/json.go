@@ -21,18 +21,22 @@ const (
 
 // The reasons a payload is refused; they are the labels of the quarantine counter.
 const (
-	ReasonSyntax    = "syntax"
-	ReasonUTF8      = "utf8"
-	ReasonDepth     = "depth"
-	ReasonKeys      = "keys"
-	ReasonDuplicate = "duplicate_key"
-	ReasonName      = "field_name"
-	ReasonNumber    = "number"
-	ReasonString    = "string"
-	ReasonArray     = "array_value"
-	ReasonTime      = "timestamp"
-	ReasonEmpty     = "no_field"
-	ReasonTooMany   = "too_many_readings"
+	ReasonSyntax     = "syntax"
+	ReasonUTF8       = "utf8"
+	ReasonDepth      = "depth"
+	ReasonKeys       = "keys"
+	ReasonDuplicate  = "duplicate_key"
+	ReasonName       = "field_name"
+	ReasonNumber     = "number"
+	ReasonString     = "string"
+	ReasonArray      = "array_value"
+	ReasonTime       = "timestamp"
+	ReasonEmpty      = "no_field"
+	ReasonTooMany    = "too_many_readings"
+	ReasonFormat     = "format"        // the format cannot come here
+	ReasonVersion    = "version"       // SenML: a version we do not know
+	ReasonRequired   = "must_know"     // SenML: a field that must be understood and is not
+	ReasonContradict = "contradiction" // it names another device or model than the topic
 )
 
 // DecodeError says why a payload or a reading was refused: Reason is for machines, Detail for people.
