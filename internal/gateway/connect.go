@@ -81,7 +81,8 @@ func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, 
 	}
 	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.ConnectTimeout)
 	defer cancel()
-	key, err := g.deps.Auth.Authenticate(ctx, username, string(pk.Connect.Password))
+	login, err := g.deps.Auth.Authenticate(ctx, username, string(pk.Connect.Password))
+	key := login.Key
 	switch fleet.CodeOf(err) {
 	case "":
 		if key != named {

@@ -13,37 +13,9 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/fleet"
-	"aftercare/internal/wire"
 )
-
-// Ingest takes what devices publish.
-type Ingest interface {
-	// Submit hands over a message; it waits while ingest's queue is full, which pauses the device's connection. An error
-	// means that ctx ended or ingest is closed; then nothing was taken and Done is not called. Concurrent calls are fine.
-	Submit(ctx context.Context, m wire.Inbound) error
-}
-
-// Auth knows the devices.
-type Auth interface {
-	// Authenticate returns who connects with these credentials. An error of code denied, not_found or invalid refuses the
-	// device; any other tells it to come back. It is called concurrently and should answer from memory.
-	Authenticate(ctx context.Context, username, password string) (fleet.DeviceKey, error)
-	// SpeaksFor reports whether an identity may publish and receive for a serial of its tenant that is not its own.
-	SpeaksFor(identity fleet.DeviceKey, serial string) bool
-}
-
-// Deps are what the gateway uses. Log and Metrics may be nil.
-type Deps struct {
-	Ingest Ingest
-	Auth   Auth
-	// Refuse counts and keeps what was refused; it must not block. The gateway's reasons are in reasons.go.
-	Refuse  func(fleet.Refusal)
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-}
 
 // Gateway is the broker for devices. Make it with New, start it with Run; a Gateway runs once.
 type Gateway struct {

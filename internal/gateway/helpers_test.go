@@ -91,18 +91,31 @@ type keys struct {
 	err     error
 }
 
-func (k *keys) Authenticate(_ context.Context, username, password string) (fleet.DeviceKey, error) {
+func (k *keys) Authenticate(_ context.Context, username, password string) (fleet.Login, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.asked++
 	if k.err != nil {
-		return fleet.DeviceKey{}, k.err
+		return fleet.Login{}, k.err
 	}
 	key, _ := parseUsername(username)
 	if password != "pw-"+key.Serial || k.revoked[username] {
-		return fleet.DeviceKey{}, fleet.Errorf(fleet.CodeDenied, "credentials of %q are wrong", username)
+		return fleet.Login{}, fleet.Errorf(fleet.CodeDenied, "credentials of %q are wrong", username)
 	}
-	return key, nil
+	return fleet.Login{Key: key}, nil
+}
+
+func (k *keys) Admit(_ context.Context, key fleet.DeviceKey) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.revoked[key.String()] {
+		return fleet.Errorf(fleet.CodeDenied, "%s is revoked", key)
+	}
+	return nil
+}
+
+func (*keys) FirstContact(_ context.Context, l fleet.Login) (string, error) {
+	return "", fleet.Errorf(fleet.CodeDenied, "%s is not expected", l.Key)
 }
 
 // SpeaksFor makes B1 a base station of T1 and T2.
