@@ -69,12 +69,11 @@ func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 // JSONDecoder reads payloads. It keeps its buffers from call to call: one goroutine at a time. The zero value is ready.
 type JSONDecoder struct {
+	fields
 	s       string // the payload
 	i       int    // next byte
-	reading fleet.Reading
-	boot    int64 // from {"boot":n,"readings":[...]}
+	boot    int64  // from {"boot":n,"readings":[...]}
 	hasBoot bool
-	prefix  []byte
 }
 
 // Decode reads a payload, RFC 8259 to the letter, and calls yield for each reading in it, with the bytes it was read from.
@@ -200,11 +199,10 @@ func (d *JSONDecoder) array(payload []byte, depth int, yield func(*fleet.Reading
 
 // object reads one reading into d.reading.
 func (d *JSONDecoder) object(depth int) error {
-	d.reading = fleet.Reading{Fields: d.reading.Fields[:0]}
+	d.begin()
 	if d.hasBoot {
 		d.reading.Boot, d.reading.HasSeq = d.boot, true
 	}
-	d.prefix = d.prefix[:0]
 	return d.members(depth + 1)
 }
 
@@ -270,41 +268,13 @@ func (d *JSONDecoder) member(key string, depth int) error {
 }
 
 func (d *JSONDecoder) nested(key string, depth int) error {
-	if !ValidField(key) {
-		return refuse(ReasonName, "%.80q cannot be a field's name", key)
+	mark, err := d.enter(key)
+	if err != nil {
+		return err
 	}
-	mark := len(d.prefix)
-	if mark+len(key)+1 > MaxName {
-		return refuse(ReasonName, "the name %.80q is longer than %d characters", string(d.prefix)+key, MaxName)
-	}
-	d.prefix = append(append(d.prefix, key...), '.')
-	err := d.members(depth + 1)
+	err = d.members(depth + 1)
 	d.prefix = d.prefix[:mark]
 	return err
-}
-
-// add takes a field in after checking its name.
-func (d *JSONDecoder) add(key string, v fleet.Value) error {
-	if len(d.prefix) > 0 {
-		key = string(d.prefix) + key
-	}
-	if !ValidField(key) {
-		return refuse(ReasonName, "%.80q cannot be a field's name: letters, digits, '.', '_' and '-', at most %d, a letter first", key, MaxName)
-	}
-	switch key {
-	case "time", "tenant", "serial", "model":
-		return refuse(ReasonName, "%q is reserved", key)
-	}
-	for i := range d.reading.Fields {
-		if d.reading.Fields[i].Name == key {
-			return refuse(ReasonDuplicate, "%q is given twice", key)
-		}
-	}
-	if len(d.reading.Fields) == MaxKeys {
-		return refuse(ReasonKeys, "more than %d fields", MaxKeys)
-	}
-	d.reading.Fields = append(d.reading.Fields, fleet.Field{Name: key, Value: v})
-	return nil
 }
 
 // scalar reads a number, string or boolean; ok is false for null.
@@ -312,13 +282,8 @@ func (d *JSONDecoder) scalar() (v fleet.Value, ok bool, err error) {
 	switch c := d.peek(); {
 	case c == '"':
 		s, err := d.str()
-		if err == nil && len(s) > MaxString {
-			err = refuse(ReasonString, "a string of %d bytes: at most %d", len(s), MaxString)
-		}
-		for i := 0; err == nil && i < len(s); i++ {
-			if s[i] < ' ' || s[i] == 0x7f {
-				err = refuse(ReasonString, "a control character in %.80q", s)
-			}
+		if err == nil {
+			err = checkText(s)
 		}
 		return fleet.Value{Type: fleet.String, Str: s}, true, err
 	case c == '-' || c >= '0' && c <= '9':
@@ -345,26 +310,13 @@ func (d *JSONDecoder) word(w string) bool {
 	return false
 }
 
-// natural reads boot or seq. Given twice, the two must agree: a device that contradicts itself is not understood.
+// natural reads boot or seq.
 func (d *JSONDecoder) natural(key string, to *int64) error {
 	v, err := d.number()
 	if err != nil {
 		return err
 	}
-	n, ok := natural(v)
-	if !ok {
-		return refuse(ReasonNumber, "%q is %.40s: want an integer from 0 to 2^63-1", key, v.Str)
-	}
-	if *to != 0 && *to != n {
-		return refuse(ReasonDuplicate, "%q is given twice", key)
-	}
-	*to, d.reading.HasSeq = n, true
-	return nil
-}
-
-func natural(v fleet.Value) (int64, bool) {
-	n, err := strconv.ParseInt(v.Str, 10, 64)
-	return n, err == nil && n >= 0
+	return d.count(key, v, to)
 }
 
 func (d *JSONDecoder) timestamp() error {
