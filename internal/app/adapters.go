@@ -10,7 +10,6 @@ import (
 	"aftercare/internal/cases"
 	"aftercare/internal/fleet"
 	"aftercare/internal/journal"
-	"aftercare/internal/registry"
 	"aftercare/internal/store"
 	"aftercare/internal/wire"
 )
@@ -120,23 +119,4 @@ func (w waking) Commit(ctx context.Context, c fleet.Change) error {
 		w.s.relay.Wake()
 	}
 	return nil
-}
-
-// doorAuth is the registry as the gateway sees it, as long as the registry knows devices' own secrets only.
-type doorAuth struct{ *registry.Registry }
-
-func (a doorAuth) Authenticate(ctx context.Context, username, password string) (fleet.Login, error) {
-	key, err := a.Registry.Authenticate(ctx, username, password)
-	return fleet.Login{Key: key}, err
-}
-
-func (a doorAuth) Admit(_ context.Context, key fleet.DeviceKey) error {
-	if d, ok := a.Device(key); !ok || d.Revoked {
-		return fleet.Errorf(fleet.CodeDenied, "device %s is not registered, or revoked", key)
-	}
-	return nil
-}
-
-func (doorAuth) FirstContact(_ context.Context, login fleet.Login) (string, error) {
-	return "", fleet.Errorf(fleet.CodeDenied, "device %s: there are no provisioning keys", login.Key)
 }

@@ -100,7 +100,7 @@ func (s *server) buildGateway() (func(context.Context) error, error) {
 	if !s.has("gateway") {
 		return nil, nil
 	}
-	g, err := gateway.New(s.cfg.Gateway, gateway.Deps{Ingest: s.ingest, Auth: doorAuth{s.registry}, Refuse: s.ingest.Refuse, Log: s.log, Metrics: s.metrics})
+	g, err := gateway.New(s.cfg.Gateway, gateway.Deps{Ingest: s.ingest, Auth: s.registry, Refuse: s.ingest.Refuse, Log: s.log, Metrics: s.metrics})
 	if err != nil {
 		return nil, err
 	}

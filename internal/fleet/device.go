@@ -47,5 +47,6 @@ type Credential struct {
 	ID        string // names the secret without revealing it; two may be valid during a rotation
 	Hash      []byte // HMAC-SHA-256 of the secret under the installation's key
 	CreatedAt time.Time
+	UsedAt    time.Time // the first log-in with it; zero: nobody has used it yet
 	RevokedAt time.Time
 }

@@ -85,6 +85,48 @@ type ProvisioningKey struct {
 	RevokedAt time.Time
 }
 
+// ClaimCode is what is kept of the code that makes somebody a device's owner: never the code itself.
+type ClaimCode struct {
+	Device    DeviceKey
+	Hash      []byte
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero: never
+	UsedAt    time.Time
+}
+
+// SecurityEvent is one change of who may do what. Events are kept in the order they happened and never changed.
+type SecurityEvent struct {
+	N       int64 // counts over all tenants, without a gap
+	At      time.Time
+	Tenant  string
+	Actor   string // a person's id, "cli", "device"
+	Action  string // one of the Action constants
+	Subject string // a serial, or the id of a key
+	Detail  string
+}
+
+// What security events tell.
+const (
+	ActionRegistered   = "registered"
+	ActionImported     = "imported"
+	ActionRotated      = "rotated"
+	ActionRotationDone = "rotation_finished"
+	ActionRevoked      = "revoked"
+	ActionKeyMade      = "provisioning_key_made"
+	ActionKeyRevoked   = "provisioning_key_revoked"
+	ActionFirstContact = "first_contact"
+	ActionClaimCode    = "claim_code_made"
+	ActionClaimed      = "claimed"
+)
+
+// SecurityFilter selects security events of one tenant, newest first.
+type SecurityFilter struct {
+	Tenant  string
+	Subject string // empty: all
+	Before  int64  // only events with a smaller N, for the next page; 0: from the newest
+	Limit   int    // 0 means 100
+}
+
 // Reingest is what became of quarantined payloads that were tried again.
 type Reingest struct {
 	Tried     int

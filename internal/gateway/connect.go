@@ -85,7 +85,7 @@ func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, 
 	key := login.Key
 	switch fleet.CodeOf(err) {
 	case "":
-		if key != named {
+		if key != named || login.FirstContact { // there are no sessions for first contact yet
 			return named, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}
 		}
 		g.backoff.succeeded(pair)

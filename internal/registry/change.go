@@ -29,7 +29,7 @@ func (r *Registry) Register(ctx context.Context, d fleet.Device) (secret string,
 		secret, c = r.newCredential(d.Key)
 		creds = append(creds, c)
 	}
-	if err := r.save(ctx, []fleet.Device{d}, creds, nil); err != nil {
+	if err := r.save(ctx, []fleet.Device{d}, creds, nil, r.event(actor(ctx), fleet.ActionRegistered, d.Key, "model "+d.Model)); err != nil {
 		return "", err
 	}
 	return secret, nil
@@ -136,8 +136,9 @@ func checkPerson(p fleet.Person) error {
 	return nil
 }
 
-// Rotate gives a device a new secret beside the newest one it had, so that it can change over; older ones end now. FinishRotation
-// ends the one before. An unknown device is CodeNotFound, a revoked one or one with a parent CodeInvalid.
+// Rotate gives a device a new secret beside the newest one it had, so that it can change over; older ones end now. The one before
+// ends when FinishRotation is called, or some days after the device has first used the new one. An unknown device is
+// CodeNotFound, a revoked one or one with a parent CodeInvalid.
 func (r *Registry) Rotate(ctx context.Context, key fleet.DeviceKey) (secret string, err error) {
 	e, err := r.current(ctx, key)
 	if err != nil {
@@ -146,13 +147,13 @@ func (r *Registry) Rotate(ctx context.Context, key fleet.DeviceKey) (secret stri
 	if e.device.Revoked || e.device.Parent != "" {
 		return "", fleet.Errorf(fleet.CodeInvalid, "device %q is revoked or has a parent that speaks for it: it has no secret", key)
 	}
-	if before := valid(e); len(before) > 1 {
-		if err := r.store.RevokeCredentials(ctx, key, newest(before), r.now()); err != nil {
+	if older := allButNewest(valid(e)); len(older) > 0 {
+		if err := r.store.EndCredentials(ctx, key, older, r.now()); err != nil {
 			return "", err
 		}
 	}
 	secret, c := r.newCredential(key)
-	if err := r.save(ctx, nil, []fleet.Credential{c}, nil); err != nil {
+	if err := r.save(ctx, nil, []fleet.Credential{c}, nil, r.event(actor(ctx), fleet.ActionRotated, key, "")); err != nil {
 		return "", err
 	}
 	return secret, nil
@@ -164,21 +165,45 @@ func (r *Registry) FinishRotation(ctx context.Context, key fleet.DeviceKey) erro
 	if err != nil {
 		return err
 	}
-	keep := newest(valid(e))
-	if keep == "" {
+	older := allButNewest(valid(e))
+	if len(older) == 0 {
 		return nil
 	}
-	return r.revoke(ctx, key, keep)
+	return r.finish(ctx, key, older, actor(ctx))
+}
+
+func (r *Registry) finish(ctx context.Context, key fleet.DeviceKey, older []string, actor string) error {
+	if err := r.store.EndCredentials(ctx, key, older, r.now(), r.event(actor, fleet.ActionRotationDone, key, "")); err != nil {
+		return err
+	}
+	return r.Refresh(ctx)
+}
+
+// endRotations ends the old secrets of devices that have used their newest one for longer than the grace.
+func (r *Registry) endRotations(ctx context.Context, now time.Time) error {
+	var errs []error
+	for e := range r.devices.all() {
+		if len(e.credentials) < 2 {
+			continue
+		}
+		cs := valid(e)
+		if len(cs) < 2 {
+			continue
+		}
+		keep := newest(cs)
+		for _, c := range cs {
+			if c.ID == keep && !c.UsedAt.IsZero() && now.Sub(c.UsedAt) >= r.cfg.RotationGrace {
+				errs = append(errs, r.finish(ctx, e.device.Key, allButNewest(cs), "registry"))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Revoke ends every credential of a device and the device's right to report, through a parent too. Its sessions are ended
 // through OnRevoke.
 func (r *Registry) Revoke(ctx context.Context, key fleet.DeviceKey) error {
-	return r.revoke(ctx, key, "")
-}
-
-func (r *Registry) revoke(ctx context.Context, key fleet.DeviceKey, keep string) error {
-	if err := r.store.RevokeCredentials(ctx, key, keep, r.now()); err != nil {
+	if err := r.store.RevokeCredentials(ctx, key, "", r.now(), r.event(actor(ctx), fleet.ActionRevoked, key, "")); err != nil {
 		return err
 	}
 	return r.Refresh(ctx)
@@ -195,16 +220,41 @@ func (r *Registry) current(ctx context.Context, key fleet.DeviceKey) (*entry, er
 	return e, nil
 }
 
-// save writes and takes in what it wrote. When only the latter fails it is logged, not returned: it is stored, the secrets
-// just made would be lost, and Run tries again.
-func (r *Registry) save(ctx context.Context, devices []fleet.Device, creds []fleet.Credential, people []fleet.Person) error {
-	if err := r.store.SaveRegistry(ctx, devices, creds, people); err != nil {
+// save writes and takes in what it wrote.
+func (r *Registry) save(ctx context.Context, devices []fleet.Device, creds []fleet.Credential, people []fleet.Person,
+	events ...fleet.SecurityEvent) error {
+	if err := r.store.SaveRegistry(ctx, devices, creds, people, events...); err != nil {
 		return err
 	}
+	r.takeIn(ctx)
+	return nil
+}
+
+// takeIn looks at what was just written. When that fails it is logged, not returned: it is stored, the secrets just made
+// would be lost, and Run tries again.
+func (r *Registry) takeIn(ctx context.Context) {
 	if err := r.Refresh(ctx); err != nil {
 		r.log.Warn("registry has stored a change and does not see it yet", "err", err)
 	}
-	return nil
+}
+
+func (r *Registry) event(actor, action string, subject fleet.DeviceKey, detail string) fleet.SecurityEvent {
+	return fleet.SecurityEvent{At: r.now(), Tenant: subject.Tenant, Actor: actor, Action: action, Subject: subject.Serial, Detail: detail}
+}
+
+type actorKey struct{}
+
+// WithActor names who asks for the changes made with the context, for the security events.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+// actor is a label on what is done, never a decision: so it may travel with the context.
+func actor(ctx context.Context) string {
+	if s, ok := ctx.Value(actorKey{}).(string); ok {
+		return s
+	}
+	return "system"
 }
 
 func valid(e *entry) []fleet.Credential {
@@ -225,4 +275,15 @@ func newest(cs []fleet.Credential) string {
 		}
 	}
 	return best.ID
+}
+
+func allButNewest(cs []fleet.Credential) []string {
+	keep := newest(cs)
+	var out []string
+	for _, c := range cs {
+		if c.ID != keep {
+			out = append(out, c.ID)
+		}
+	}
+	return out
 }

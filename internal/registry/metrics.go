@@ -6,6 +6,8 @@ type metrics struct {
 	logins  *prometheus.CounterVec
 	reloads *prometheus.CounterVec
 	devices prometheus.Gauge
+	// observed counts what devices said of their firmware.
+	observed *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -16,7 +18,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Times the registry took in changes, by result; a look that found nothing new is not counted."}, []string{"result"}),
 		devices: prometheus.NewGauge(prometheus.GaugeOpts{Name: "aftercare_registry_devices",
 			Help: "Registered devices, revoked ones included."}),
+		observed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_registry_firmware_reports_total",
+			Help: "Times a device said which firmware it has, by result; full: too many were waiting to be written."}, []string{"result"}),
 	}
-	reg.MustRegister(m.logins, m.reloads, m.devices)
+	reg.MustRegister(m.logins, m.reloads, m.devices, m.observed)
 	return m
 }

@@ -23,10 +23,14 @@ import (
 type Config struct {
 	KeyFile string        `mapstructure:"key_file"` // the installation's key for device secrets; made when it is missing
 	Poll    time.Duration `mapstructure:"poll"`     // how often to look for changes made by other processes
+	// RotationGrace is how long a device's old secret goes on working after the device has first used the new one.
+	RotationGrace time.Duration `mapstructure:"rotation_grace"`
 }
 
-// DefaultConfig keeps the key beside the default database and looks every two seconds.
-func DefaultConfig() Config { return Config{KeyFile: "data/registry.key", Poll: 2 * time.Second} }
+// DefaultConfig keeps the key beside the default database, looks every two seconds and ends a rotation after a week.
+func DefaultConfig() Config {
+	return Config{KeyFile: "data/registry.key", Poll: 2 * time.Second, RotationGrace: 7 * 24 * time.Hour}
+}
 
 // Validate names the field and the value of everything that is wrong.
 func (c Config) Validate() error {
@@ -37,6 +41,9 @@ func (c Config) Validate() error {
 	if c.Poll < 100*time.Millisecond || c.Poll > 10*time.Minute {
 		errs = append(errs, fmt.Errorf("registry.poll %v: want 100ms to 10m", c.Poll))
 	}
+	if c.RotationGrace < 0 || c.RotationGrace > 366*24*time.Hour {
+		errs = append(errs, fmt.Errorf("registry.rotation_grace %v: want 0 to 366 days (8784h)", c.RotationGrace))
+	}
 	return errors.Join(errs...)
 }
 
@@ -46,12 +53,28 @@ type Store interface {
 	// LoadRegistry hands over all that was written after revision since, from one snapshot, and returns the revision to
 	// ask with the next time. When nothing was written it is cheap.
 	LoadRegistry(ctx context.Context, since int64, device func(fleet.Device), credential func(fleet.Credential),
-		person func(fleet.Person)) (int64, error)
-	// SaveRegistry makes or replaces all of it in one transaction.
-	SaveRegistry(ctx context.Context, devices []fleet.Device, credentials []fleet.Credential, people []fleet.Person) error
+		person func(fleet.Person), key func(fleet.ProvisioningKey)) (int64, error)
+	// SaveRegistry makes or replaces all of it in one transaction, the security events with it, as everywhere below.
+	SaveRegistry(ctx context.Context, devices []fleet.Device, credentials []fleet.Credential, people []fleet.Person,
+		events ...fleet.SecurityEvent) error
 	// RevokeCredentials ends all credentials of a device but the one named keep; with an empty keep it marks the device
 	// revoked too. CodeNotFound if there is no such device.
-	RevokeCredentials(ctx context.Context, key fleet.DeviceKey, keep string, at time.Time) error
+	RevokeCredentials(ctx context.Context, key fleet.DeviceKey, keep string, at time.Time, events ...fleet.SecurityEvent) error
+	// EndCredentials ends exactly the credentials named.
+	EndCredentials(ctx context.Context, key fleet.DeviceKey, ids []string, at time.Time, events ...fleet.SecurityEvent) error
+	// MarkUsed keeps when credentials were first used, of those that are valid and were not used before; one without a hash
+	// is added.
+	MarkUsed(ctx context.Context, credentials []fleet.Credential) error
+	// SetFirmware changes nothing else of the devices.
+	SetFirmware(ctx context.Context, firmware map[fleet.DeviceKey]string) error
+	Provisioning
+}
+
+// Provisioning is what first contact and claiming need of SQL.
+type Provisioning interface {
+	SaveProvisioning(ctx context.Context, k fleet.ProvisioningKey, events ...fleet.SecurityEvent) error
+	// FirstContact decides in the transaction whether the device may have credential c, and is CodeDenied if not.
+	FirstContact(ctx context.Context, d fleet.Device, c fleet.Credential, events ...fleet.SecurityEvent) error
 }
 
 // Deps is what the registry is built on.
@@ -73,12 +96,17 @@ type Registry struct {
 	key     []byte
 	models  map[string]*fleet.Model
 
-	devices shards[*entry]
-	people  shards[*fleet.Person] // by tenant and person id
+	devices      shards[*entry]
+	people       shards[*fleet.Person] // by tenant and person id
+	provisioning provisioningKeys
 
 	mu       sync.Mutex // one refresh at a time
 	revision int64
 	count    int // devices
+
+	putMu    sync.Mutex // whoever changes devices; never held while waiting for the store
+	observed observations
+	uses     uses
 	hooksMu  sync.Mutex
 	hooks    []func(fleet.DeviceKey)
 	lastMiss atomic.Int64 // unix nanoseconds of the last reload that a failed log-in caused
@@ -103,6 +131,8 @@ func New(ctx context.Context, cfg Config, d Deps) (*Registry, error) {
 	}
 	r.devices.init()
 	r.people.init()
+	r.observed.pending = map[fleet.DeviceKey]string{}
+	r.uses.writing = make(chan struct{}, 1)
 	for i := range d.Models {
 		r.models[d.Models[i].ID] = &d.Models[i]
 	}
@@ -118,6 +148,9 @@ func New(ctx context.Context, cfg Config, d Deps) (*Registry, error) {
 }
 
 func (r *Registry) anyCredential() bool {
+	if r.provisioning.any() {
+		return true
+	}
 	for e := range r.devices.all() {
 		if len(e.credentials) > 0 {
 			return true
@@ -192,131 +225,4 @@ func (r *Registry) OnRevoke(fn func(fleet.DeviceKey)) {
 	r.hooksMu.Lock()
 	defer r.hooksMu.Unlock()
 	r.hooks = append(r.hooks, fn)
-}
-
-// Run looks for changes made by other processes until ctx ends. An unreachable store is no reason to stop: what is in
-// memory stays valid.
-func (r *Registry) Run(ctx context.Context) error {
-	tick := time.NewTicker(r.cfg.Poll)
-	defer tick.Stop()
-	failing := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		err := r.Refresh(ctx)
-		switch {
-		case err == nil:
-			failing = false
-		case ctx.Err() != nil:
-			return nil
-		case !failing:
-			failing = true
-			r.log.Warn("registry does not see changes; going on with what is known", "err", err)
-		}
-	}
-}
-
-// Refresh takes in what was written since the last time, by whichever process.
-func (r *Registry) Refresh(ctx context.Context) error {
-	cut, err := r.refresh(ctx)
-	if err != nil {
-		r.metrics.reloads.WithLabelValues("failed").Inc()
-		return fmt.Errorf("refresh registry: %w", err)
-	}
-	r.hooksMu.Lock()
-	hooks := r.hooks[:len(r.hooks):len(r.hooks)]
-	r.hooksMu.Unlock()
-	for _, key := range cut {
-		for _, fn := range hooks {
-			fn(key)
-		}
-	}
-	return nil
-}
-
-// refresh returns the devices that lost a credential.
-func (r *Registry) refresh(ctx context.Context) (cut []fleet.DeviceKey, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var devices []fleet.Device
-	var credentials []fleet.Credential
-	people := map[fleet.DeviceKey]*fleet.Person{}
-	revision, err := r.store.LoadRegistry(ctx, r.revision,
-		func(d fleet.Device) { devices = append(devices, d) },
-		func(c fleet.Credential) { credentials = append(credentials, c) },
-		func(p fleet.Person) { people[fleet.DeviceKey{Tenant: p.Tenant, Serial: p.ID}] = &p })
-	if err != nil || revision == r.revision {
-		return nil, err
-	}
-	changed := r.merge(devices, credentials)
-	for key, e := range changed {
-		old, known := r.devices.get(key)
-		if !known {
-			r.count++
-		} else if lostAccess(old, e) {
-			cut = append(cut, key)
-		}
-	}
-	r.people.put(people)
-	r.devices.put(changed)
-	r.revision = revision
-	r.metrics.reloads.WithLabelValues("changed").Inc()
-	r.metrics.devices.Set(float64(r.count))
-	return cut, nil
-}
-
-// merge makes the new entries of the devices that changed. A device comes with only those credentials that changed.
-func (r *Registry) merge(devices []fleet.Device, credentials []fleet.Credential) map[fleet.DeviceKey]*entry {
-	changed := make(map[fleet.DeviceKey]*entry, len(devices))
-	edit := func(key fleet.DeviceKey) *entry {
-		e, ok := changed[key]
-		if !ok {
-			e = &entry{}
-			if old, known := r.devices.get(key); known {
-				e.device = old.device
-				e.credentials = append(e.credentials, old.credentials...)
-			}
-			changed[key] = e
-		}
-		return e
-	}
-	for i := range devices {
-		edit(devices[i].Key).device = devices[i]
-	}
-	for _, c := range credentials {
-		e := edit(c.Device)
-		e.credentials = append(withoutCredential(e.credentials, c.ID), c)
-	}
-	return changed
-}
-
-func withoutCredential(cs []fleet.Credential, id string) []fleet.Credential {
-	out := make([]fleet.Credential, 0, len(cs)+1)
-	for _, c := range cs {
-		if c.ID != id {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// lostAccess reports whether somebody who could log in before cannot any more.
-func lostAccess(before, after *entry) bool {
-	if after.device.Revoked {
-		return !before.device.Revoked
-	}
-	for _, old := range before.credentials {
-		if !old.RevokedAt.IsZero() {
-			continue
-		}
-		for _, c := range after.credentials {
-			if c.ID == old.ID && !c.RevokedAt.IsZero() {
-				return true
-			}
-		}
-	}
-	return false
 }

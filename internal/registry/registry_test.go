@@ -62,15 +62,15 @@ func washer(serial string) fleet.Device { return fleet.Device{Key: key(serial), 
 
 func admit(t *testing.T, p process, serial, secret string) {
 	t.Helper()
-	if k, err := p.Authenticate(t.Context(), "demo/"+serial, secret); err != nil || k != key(serial) {
-		t.Fatalf("%s was not let in: %v, %v", serial, k, err)
+	if l, err := p.Authenticate(t.Context(), "demo/"+serial, secret); err != nil || l != (fleet.Login{Key: key(serial)}) {
+		t.Fatalf("%s was not let in: %v, %v", serial, l, err)
 	}
 }
 
 func deny(t *testing.T, p process, username, secret string) {
 	t.Helper()
-	if k, err := p.Authenticate(t.Context(), username, secret); fleet.CodeOf(err) != fleet.CodeDenied || k != (fleet.DeviceKey{}) {
-		t.Fatalf("%s with %q: %v, %v", username, secret, k, err)
+	if l, err := p.Authenticate(t.Context(), username, secret); fleet.CodeOf(err) != fleet.CodeDenied || l != (fleet.Login{}) {
+		t.Fatalf("%s with %q: %v, %v", username, secret, l, err)
 	}
 }
 

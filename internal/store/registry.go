@@ -16,11 +16,11 @@ import (
 // a statement.
 const chunk = 500
 
-// LoadRegistry hands every device, credential and person that was written after revision since to the three functions, and
+// LoadRegistry hands every device, credential, person and provisioning key that was written after revision since to the functions, and
 // returns the revision they now stand at: what to pass the next time. since 0 loads everything. All of it is one
 // consistent snapshot. When nothing was written it costs one look-up. Nothing is ever deleted from the registry, only revoked.
 func (s *Store) LoadRegistry(ctx context.Context, since int64, device func(fleet.Device),
-	credential func(fleet.Credential), person func(fleet.Person)) (int64, error) {
+	credential func(fleet.Credential), person func(fleet.Person), key func(fleet.ProvisioningKey)) (int64, error) {
 	revision := since
 	err := s.r.RunInTx(ctx, &sql.TxOptions{ReadOnly: true}, func(ctx context.Context, tx bun.Tx) error {
 		err := tx.NewSelect().Table("revisions").Column("value").Where("name = 'registry'").Scan(ctx, &revision)
@@ -33,7 +33,10 @@ func (s *Store) LoadRegistry(ctx context.Context, since int64, device func(fleet
 		if err := loadCredentials(ctx, tx, since, credential); err != nil {
 			return err
 		}
-		return loadPeople(ctx, tx, since, person)
+		if err := loadPeople(ctx, tx, since, person); err != nil {
+			return err
+		}
+		return loadProvisioning(ctx, tx, since, key)
 	})
 	if err != nil {
 		return since, fmt.Errorf("load registry since revision %d: %w", since, err)
@@ -61,14 +64,14 @@ func loadDevices(ctx context.Context, tx bun.Tx, since int64, each func(fleet.De
 }
 
 func loadCredentials(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Credential)) error {
-	rows, err := tx.QueryContext(ctx, `SELECT tenant, serial, id, hash, created_at, revoked_at FROM credentials WHERE rev > ?`, since)
+	rows, err := tx.QueryContext(ctx, `SELECT tenant, serial, id, hash, created_at, used_at, revoked_at FROM credentials WHERE rev > ?`, since)
 	if err != nil {
 		return fmt.Errorf("credentials: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	var r credentialRow
 	for rows.Next() {
-		if err := rows.Scan(&r.Tenant, &r.Serial, &r.ID, &r.Hash, &r.CreatedAt, &r.RevokedAt); err != nil {
+		if err := rows.Scan(&r.Tenant, &r.Serial, &r.ID, &r.Hash, &r.CreatedAt, &r.UsedAt, &r.RevokedAt); err != nil {
 			return fmt.Errorf("credentials: %w", err)
 		}
 		c, err := r.credential()
@@ -105,9 +108,10 @@ func loadPeople(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Per
 }
 
 // SaveRegistry writes people (with exactly their endpoints), devices and credentials in one transaction: each row is made
-// or replaced. Any of the three may be empty. A credential of an unknown device is an error and nothing is written.
+// or replaced. Any of them may be empty. A credential of an unknown device is an error and nothing is written. The security events
+// are written with them.
 func (s *Store) SaveRegistry(ctx context.Context, devices []fleet.Device, credentials []fleet.Credential,
-	people []fleet.Person) error {
+	people []fleet.Person, events ...fleet.SecurityEvent) error {
 	op := fmt.Sprintf("save %d devices, %d credentials, %d people", len(devices), len(credentials), len(people))
 	return s.write(ctx, op, func(tx bun.Tx) error {
 		rev, err := nextRevision(ctx, tx)
@@ -120,7 +124,10 @@ func (s *Store) SaveRegistry(ctx context.Context, devices []fleet.Device, creden
 		if err := saveDevices(ctx, tx, devices, rev); err != nil {
 			return err
 		}
-		return saveCredentials(ctx, tx, credentials, rev)
+		if err := saveCredentials(ctx, tx, credentials, rev); err != nil {
+			return err
+		}
+		return addEvents(ctx, tx, events)
 	})
 }
 
@@ -156,7 +163,7 @@ func saveCredentials(ctx context.Context, tx bun.Tx, credentials []fleet.Credent
 			rows[i] = credentialToRow(&part[i], rev)
 		}
 		q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, serial, id) DO UPDATE")
-		if _, err := setExcluded(q, []string{"hash", "created_at", "revoked_at", "rev"}).Exec(ctx); err != nil {
+		if _, err := setExcluded(q, []string{"hash", "created_at", "used_at", "revoked_at", "rev"}).Exec(ctx); err != nil {
 			return fmt.Errorf("credentials: %w", err)
 		}
 	}
@@ -213,8 +220,8 @@ func setExcluded(q *bun.InsertQuery, columns []string) *bun.InsertQuery {
 }
 
 // RevokeCredentials ends the credentials of a device at the given time, all but the one named keep. With an empty keep the
-// device itself is marked revoked too. An unknown device is CodeNotFound.
-func (s *Store) RevokeCredentials(ctx context.Context, key fleet.DeviceKey, keep string, at time.Time) error {
+// device itself is marked revoked too. An unknown device is CodeNotFound. The security events are written with it.
+func (s *Store) RevokeCredentials(ctx context.Context, key fleet.DeviceKey, keep string, at time.Time, events ...fleet.SecurityEvent) error {
 	op := fmt.Sprintf("revoke credentials of %q", key)
 	return s.write(ctx, op, func(tx bun.Tx) error {
 		rev, err := nextRevision(ctx, tx)
@@ -237,7 +244,7 @@ func (s *Store) RevokeCredentials(ctx context.Context, key fleet.DeviceKey, keep
 		if n, err := res.RowsAffected(); err != nil || n == 0 {
 			return notFound(err, "device %q is not registered", key)
 		}
-		return nil
+		return addEvents(ctx, tx, events)
 	})
 }
 

@@ -54,13 +54,14 @@ type credentialRow struct {
 	ID            string `bun:"id,pk"`
 	Hash          string `bun:"hash"`
 	CreatedAt     int64  `bun:"created_at"`
+	UsedAt        int64  `bun:"used_at"`
 	RevokedAt     int64  `bun:"revoked_at"`
 	Rev           int64  `bun:"rev"`
 }
 
 func credentialToRow(c *fleet.Credential, rev int64) credentialRow {
 	return credentialRow{Tenant: c.Device.Tenant, Serial: c.Device.Serial, ID: c.ID, Hash: hex.EncodeToString(c.Hash),
-		CreatedAt: toMS(c.CreatedAt), RevokedAt: toMS(c.RevokedAt), Rev: rev}
+		CreatedAt: toMS(c.CreatedAt), UsedAt: toMS(c.UsedAt), RevokedAt: toMS(c.RevokedAt), Rev: rev}
 }
 
 func (r *credentialRow) credential() (fleet.Credential, error) {
@@ -69,7 +70,7 @@ func (r *credentialRow) credential() (fleet.Credential, error) {
 		return fleet.Credential{}, fmt.Errorf("credential %q of %s/%s: hash: %w", r.ID, r.Tenant, r.Serial, err)
 	}
 	return fleet.Credential{Device: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, ID: r.ID, Hash: hash,
-		CreatedAt: fromMS(r.CreatedAt), RevokedAt: fromMS(r.RevokedAt)}, nil
+		CreatedAt: fromMS(r.CreatedAt), UsedAt: fromMS(r.UsedAt), RevokedAt: fromMS(r.RevokedAt)}, nil
 }
 
 type personRow struct {

@@ -125,6 +125,7 @@ type loaded struct {
 	Devices     map[string]fleet.Device
 	Credentials []fleet.Credential
 	People      []fleet.Person
+	Keys        []fleet.ProvisioningKey
 }
 
 func load(t *testing.T, s *Store, since int64) (loaded, int64) {
@@ -132,7 +133,7 @@ func load(t *testing.T, s *Store, since int64) (loaded, int64) {
 	l := loaded{Devices: map[string]fleet.Device{}}
 	rev, err := s.LoadRegistry(t.Context(), since, func(d fleet.Device) { l.Devices[d.Key.Serial] = d },
 		func(c fleet.Credential) { l.Credentials = append(l.Credentials, c) },
-		func(p fleet.Person) { l.People = append(l.People, p) })
+		func(p fleet.Person) { l.People = append(l.People, p) }, func(k fleet.ProvisioningKey) { l.Keys = append(l.Keys, k) })
 	must(t, err)
 	return l, rev
 }

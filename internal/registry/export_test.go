@@ -1,0 +1,4 @@
+package registry
+
+// EndRotations is what Run does once a minute.
+var EndRotations = (*Registry).endRotations
