@@ -141,7 +141,7 @@ func TestFirstContactIsDecidedInTheStore(t *testing.T) {
 
 func TestManyFirstLogInsShareTransactions(t *testing.T) {
 	p := start(t, t.TempDir(), nil)
-	var devices []fleet.Device
+	devices := make([]fleet.Device, 0, 200)
 	for i := range 200 {
 		devices = append(devices, washer(fmt.Sprint("WM-", i)))
 	}
