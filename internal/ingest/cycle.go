@@ -6,10 +6,10 @@ import (
 	"aftercare/internal/wire"
 )
 
-// cycle is what one commit makes durable: lines by partition, payloads put aside, and who waits to hear of it.
+// cycle is what one commit makes durable: lines by partition, payloads put aside, replies, and who waits to hear of it.
 type cycle struct {
 	lines   []partitionLines
-	aside   []wire.Record
+	extra   []wire.Record // payloads put aside, and replies
 	waiters []waiter
 	bytes   int // what it holds in memory, for the bound on the queue
 
@@ -40,12 +40,14 @@ func (c *cycle) add(w *worker, m *wire.Inbound, recordBytes int) {
 	if len(w.lines) > 0 {
 		c.lines[w.partition].add(w.lines, recordBytes)
 	}
-	for i := range w.aside {
-		c.bytes += len(w.aside[i].Body)
-		c.aside = append(c.aside, w.aside[i])
+	for i := range w.extra {
+		c.bytes += len(w.extra[i].Body)
+		c.extra = append(c.extra, w.extra[i])
 	}
 	c.stored += w.stored
-	c.reasons = append(c.reasons, w.reasons...)
+	if !m.Again { // what came back from quarantine is there already
+		c.reasons = append(c.reasons, w.reasons...)
+	}
 	if m.Ack != nil {
 		c.waiters = append(c.waiters, waiter{ack: m.Ack, ticket: m.Ticket, outcome: w.outcome()})
 	}
@@ -64,7 +66,7 @@ func (p *partitionLines) add(lines []byte, recordBytes int) {
 
 // records returns the cycle as journal records. They alias the cycle's buffers.
 func (c *cycle) records(received time.Time) []wire.Record {
-	out := make([]wire.Record, 0, len(c.lines)+len(c.aside))
+	out := make([]wire.Record, 0, len(c.lines)+len(c.extra))
 	for p := range c.lines {
 		l := &c.lines[p]
 		for _, body := range l.chunks {
@@ -74,7 +76,7 @@ func (c *cycle) records(received time.Time) []wire.Record {
 			out = append(out, wire.Record{Stream: wire.Readings, Partition: p, Kind: wire.KindReadings, Received: received, Body: l.open})
 		}
 	}
-	for _, r := range c.aside {
+	for _, r := range c.extra {
 		r.Received = received
 		out = append(out, r)
 	}
@@ -100,5 +102,5 @@ func (c *cycle) reset() {
 		l.chunks, l.open = l.chunks[:0], l.open[:0]
 	}
 	clear(c.waiters)
-	c.waiters, c.aside, c.reasons, c.bytes, c.stored = c.waiters[:0], nil, c.reasons[:0], 0, 0
+	c.waiters, c.extra, c.reasons, c.bytes, c.stored = c.waiters[:0], nil, c.reasons[:0], 0, 0
 }

@@ -10,11 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/fleet"
 	"aftercare/internal/wire"
@@ -58,38 +55,11 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Journal is where readings become durable. Append returns nil only when all records are fsynced; after an error they may or
-// may not be stored, and appending them again is harmless.
-type Journal interface {
-	Append(ctx context.Context, records []wire.Record) error
-	Partitions() int
-	PartitionOf(k fleet.DeviceKey) int
-}
-
-// Devices answers who is who; it is asked for every message and must not block.
-type Devices interface {
-	Device(k fleet.DeviceKey) (*fleet.Device, bool)
-	SpeaksFor(identity fleet.DeviceKey, serial string) bool
-}
-
-// Deps is what ingest needs from the rest of the process.
-type Deps struct {
-	Journal Journal
-	Devices Devices
-	Models  []fleet.Model
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-	Now     func() time.Time // nil: time.Now
-}
-
 // Ingest takes messages from the doors. Submit may be called from many goroutines, Run from one.
 type Ingest struct {
+	deps     Deps
 	cfg      Config
-	journal  Journal
-	devices  Devices
 	profiles map[string]*profile
-	log      *slog.Logger
-	now      func() time.Time
 	meter    *meter
 	workers  sync.Pool
 
@@ -102,11 +72,10 @@ type Ingest struct {
 
 // New builds an Ingest. The configuration must be valid.
 func New(cfg Config, d Deps) *Ingest {
-	in := &Ingest{cfg: cfg, journal: d.Journal, devices: d.Devices, profiles: map[string]*profile{}, log: d.Log, now: d.Now,
-		meter: newMeter(d.Metrics), room: make(chan struct{}), work: make(chan struct{}, 1)}
-	if in.now == nil {
-		in.now = time.Now
+	if d.Now == nil {
+		d.Now = time.Now
 	}
+	in := &Ingest{deps: d, cfg: cfg, profiles: map[string]*profile{}, meter: newMeter(d.Metrics), room: make(chan struct{}), work: make(chan struct{}, 1)}
 	for i := range d.Models {
 		in.profiles[d.Models[i].ID] = newProfile(&d.Models[i])
 	}
@@ -115,8 +84,8 @@ func New(cfg Config, d Deps) *Ingest {
 	return in
 }
 
-// maxCycleAside bounds the payloads put aside in one cycle: each is a record of its own.
-const maxCycleAside = 2000
+// maxCycleExtra bounds the payloads put aside and the replies in one cycle: each is a record of its own.
+const maxCycleExtra = 2000
 
 // ErrClosed says that ingest takes nothing any more.
 var ErrClosed = errors.New("ingest is closed")
@@ -127,20 +96,25 @@ func (in *Ingest) Submit(ctx context.Context, m wire.Inbound) error {
 	w := in.workers.Get().(*worker)
 	defer in.workers.Put(w)
 	w.take(&m)
+	return in.enqueue(ctx, w, &m)
+}
+
+// enqueue puts what w made of m into the next commit; it waits while the queue is full.
+func (in *Ingest) enqueue(ctx context.Context, w *worker, m *wire.Inbound) error {
 	for {
 		in.mu.Lock()
 		if in.closed {
 			in.mu.Unlock()
 			return ErrClosed
 		}
-		if in.pending.bytes < in.cfg.QueueBytes && len(in.pending.aside) < maxCycleAside {
-			in.pending.add(w, &m, in.cfg.RecordBytes)
+		if in.pending.bytes < in.cfg.QueueBytes && len(in.pending.extra) < maxCycleExtra {
+			in.pending.add(w, m, in.cfg.RecordBytes)
 			in.mu.Unlock()
 			select {
 			case in.work <- struct{}{}:
 			default:
 			}
-			in.meter.count(m.Door, w.stored+len(w.reasons), w.dropped, w.unnumbered)
+			in.meter.count(m.Door, w)
 			return nil
 		}
 		room := in.room
@@ -168,154 +142,4 @@ func (in *Ingest) Refusals() (recent []fleet.Refusal, byReason map[string]uint64
 // Pulse returns how many readings were stored in the minute before now, and when the last one was (zero: none yet).
 func (in *Ingest) Pulse(now time.Time) (perMinute float64, last time.Time) {
 	return in.meter.pulse(now)
-}
-
-// Run commits until ctx ends, then what is queued once more, and returns. Messages that cannot be made durable within that
-// last try hear Failed. It may be called once.
-func (in *Ingest) Run(ctx context.Context) error {
-	if err := in.commit(ctx, in.marks(wire.KindStart)); err != nil {
-		return in.close(err)
-	}
-	ticker := time.NewTicker(in.cfg.TickEvery)
-	defer ticker.Stop()
-	spare := newCycle(in.journal.Partitions())
-	idle := make([]bool, in.journal.Partitions())
-	for {
-		select {
-		case <-ctx.Done():
-			return in.drain(nil)
-		case <-ticker.C:
-			if err := in.tick(ctx, idle); err != nil {
-				return in.drain(nil)
-			}
-		case <-in.work:
-			c := in.swap(spare)
-			if err := in.commitCycle(ctx, c, idle); err != nil {
-				return in.drain(c)
-			}
-			c.done()
-			c.reset()
-			spare = c
-		}
-	}
-}
-
-// swap takes the pending cycle and puts an empty one in its place.
-func (in *Ingest) swap(empty *cycle) *cycle {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	c := in.pending
-	in.pending = empty
-	close(in.room)
-	in.room = make(chan struct{})
-	return c
-}
-
-func (in *Ingest) commitCycle(ctx context.Context, c *cycle, idle []bool) error {
-	start := time.Now()
-	records := c.records(in.now())
-	if len(records) > 0 {
-		if err := in.commit(ctx, records); err != nil {
-			return err
-		}
-	}
-	for p := range c.lines {
-		idle[p] = idle[p] && len(c.lines[p].chunks) == 0 && len(c.lines[p].open) == 0
-	}
-	in.meter.cycle(c, in.now(), time.Since(start))
-	return nil
-}
-
-// commit appends until it worked or ctx ended: not stored means not acknowledged, so there is nothing else to do. Only a record
-// that the journal can never take ends it early.
-func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := in.journal.Append(ctx, records)
-		if err == nil {
-			return nil
-		}
-		in.meter.failures.Inc()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if fleet.CodeOf(err) == fleet.CodeInvalid { // the bounds on messages make it impossible; trying for ever would stop all intake
-			return fmt.Errorf("the journal can never take a record of this cycle: %w", err)
-		}
-		in.log.Error("the journal did not take a cycle; nothing of it is acknowledged, trying again", "records", len(records), "in", wait, "err", err)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func (in *Ingest) tick(ctx context.Context, idle []bool) error {
-	var records []wire.Record
-	for _, r := range in.marks(wire.KindTick) {
-		if idle[r.Partition] {
-			records = append(records, r)
-		}
-		idle[r.Partition] = true
-	}
-	if len(records) == 0 {
-		return nil
-	}
-	return in.commit(ctx, records)
-}
-
-// marks makes one record without body for each partition.
-func (in *Ingest) marks(kind wire.Kind) []wire.Record {
-	now := in.now()
-	out := make([]wire.Record, in.journal.Partitions())
-	for p := range out {
-		out[p] = wire.Record{Stream: wire.Readings, Partition: p, Kind: kind, Received: now}
-	}
-	return out
-}
-
-const lastTry = 3 * time.Second
-
-// drain commits what is queued once more, the unfinished cycle first, and says good-bye in the journal.
-func (in *Ingest) drain(unfinished *cycle) error {
-	ctx, cancel := context.WithTimeout(context.Background(), lastTry)
-	defer cancel()
-	in.mu.Lock()
-	in.closed = true
-	in.mu.Unlock()
-	last := in.swap(newCycle(in.journal.Partitions()))
-	var cycles []*cycle
-	if unfinished != nil {
-		cycles = append(cycles, unfinished)
-	}
-	cycles = append(cycles, last)
-	records := in.marks(wire.KindStop)
-	for i := len(cycles) - 1; i >= 0; i-- {
-		records = append(cycles[i].records(in.now()), records...)
-	}
-	if err := in.journal.Append(ctx, records); err != nil {
-		n := 0
-		for _, c := range cycles {
-			n += len(c.waiters)
-			c.done(wire.Failed)
-		}
-		return fmt.Errorf("last commit, %d messages not acknowledged: %w", n, err)
-	}
-	for _, c := range cycles {
-		in.meter.cycle(c, in.now(), 0)
-		c.done()
-	}
-	return nil
-}
-
-func (in *Ingest) close(cause error) error {
-	in.mu.Lock()
-	in.closed = true
-	in.mu.Unlock()
-	c := in.swap(newCycle(in.journal.Partitions()))
-	c.done(wire.Failed)
-	if errors.Is(cause, context.Canceled) {
-		return nil
-	}
-	return cause
 }

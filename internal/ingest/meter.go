@@ -12,8 +12,15 @@ import (
 	"aftercare/internal/wire"
 )
 
+// Doors of our own.
+const (
+	doorSystem = "system"
+	doorAgain  = "again"
+)
+
 // meter counts what came in and what became of it. Once the queue is empty,
-// readings in = stored + quarantined (by reason) + refused (by reason) holds (REL-12).
+// readings in = stored + quarantined (by reason) + refused (by reason) holds (REL-12). A reply to a command counts as one
+// reading, our own presence readings come in by the door "system", what is tried again after quarantine by the door "again".
 type meter struct {
 	in          *prometheus.CounterVec
 	stored      prometheus.Counter
@@ -52,11 +59,18 @@ func newMeter(reg prometheus.Registerer) *meter {
 	return m
 }
 
-// count takes note of a message: how many readings it held (a refused one counts as one) and what was left out.
-func (m *meter) count(door string, readings, dropped, unnumbered int) {
-	m.in.WithLabelValues(door).Add(float64(max(readings, 1)))
-	m.dropped.Add(float64(dropped))
-	m.unnumbered.Add(float64(unnumbered))
+// count takes note of what w made of a message. A refused message counts as one reading, and so does a reply. What came back
+// from quarantine and is still bad stays where it is: it is refused at the door "again".
+func (m *meter) count(door string, w *worker) {
+	if w.again {
+		door = doorAgain
+		for _, reason := range w.reasons {
+			m.refused.WithLabelValues(door, reason).Inc()
+		}
+	}
+	m.in.WithLabelValues(door).Add(float64(max(w.stored+len(w.reasons), 1)))
+	m.dropped.Add(float64(w.dropped))
+	m.unnumbered.Add(float64(w.unnumbered))
 }
 
 // cycle takes note of a commit.

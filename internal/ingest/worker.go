@@ -19,12 +19,13 @@ type worker struct {
 	topic     wire.Topic
 	device    *fleet.Device
 	profile   *profile
-	now       time.Time
+	now       time.Time // of receipt; of a payload that comes back, when it first came
+	again     bool      // it comes back from quarantine
 	partition int
 
 	// what became of it
 	lines      []byte
-	aside      []wire.Record
+	extra      []wire.Record // payloads put aside, or a reply
 	stored     int
 	dropped    int      // fields left out by the profile's policy
 	unnumbered int      // readings with neither time nor seq
@@ -33,6 +34,8 @@ type worker struct {
 
 func (w *worker) outcome() wire.Outcome {
 	switch {
+	case w.again && len(w.reasons) > 0: // whatever of it was good is stored; it stays where it is for the rest
+		return wire.Quarantined
 	case w.stored > 0:
 		return wire.Stored
 	case len(w.reasons) > 0:
@@ -57,22 +60,39 @@ const (
 	reasonProfile = "no_profile"
 )
 
+// reset forgets what became of the message before, or of the readings before a mistake.
+func (w *worker) reset() {
+	w.lines, w.extra, w.reasons = w.lines[:0], w.extra[:0], w.reasons[:0]
+	w.stored, w.dropped, w.unnumbered = 0, 0, 0
+}
+
+func (w *worker) begin(now time.Time) {
+	w.reset()
+	w.now, w.again = now, false
+}
+
 // take decodes, checks and encodes m.
 func (w *worker) take(m *wire.Inbound) {
-	w.lines, w.aside, w.reasons = w.lines[:0], w.aside[:0], w.reasons[:0]
-	w.stored, w.dropped, w.unnumbered = 0, 0, 0
-	w.now = w.in.now()
+	w.begin(w.in.deps.Now())
+	w.again = m.Again
+	if m.Again && !m.Received.IsZero() {
+		w.now = m.Received
+	}
 	if reason := w.authorise(m); reason != "" {
 		w.in.meter.refuse(fleet.Refusal{At: w.now, Door: m.Door, Source: m.Speaker.String(), Topic: m.Topic, Reason: reason})
 		return
 	}
-	w.partition = w.in.journal.PartitionOf(w.device.Key)
+	w.partition = w.in.deps.Journal.PartitionOf(w.device.Key)
 	if len(m.Payload) > maxPayload {
 		w.putAside(m.Topic, m.Payload, reasonSize, fmt.Sprintf("the payload has %d bytes, at most %d are read", len(m.Payload), maxPayload))
 		return
 	}
 	if w.device.Model != w.topic.Model {
 		w.putAside(m.Topic, m.Payload, reasonModel, "the registry says the device is a "+w.device.Model)
+		return
+	}
+	if w.topic.Class == fleet.Reply {
+		w.reply(m)
 		return
 	}
 	if w.profile = w.in.profiles[w.device.Model]; w.profile == nil {
@@ -87,8 +107,7 @@ func (w *worker) take(m *wire.Inbound) {
 		err = &wire.DecodeError{Reason: reasonSize, Detail: fmt.Sprintf("the readings take %d bytes when stored, at most %d fit one record: send fewer at a time", len(w.lines), maxRecord)}
 	}
 	if err != nil { // all or nothing: half of a broken payload is no reading
-		w.lines, w.aside, w.reasons = w.lines[:0], w.aside[:0], w.reasons[:0]
-		w.stored, w.dropped, w.unnumbered = 0, 0, 0
+		w.reset()
 		reason, detail := wire.ReasonSyntax, err.Error()
 		var de *wire.DecodeError
 		if errors.As(err, &de) {
@@ -101,14 +120,14 @@ func (w *worker) take(m *wire.Inbound) {
 // authorise finds the device the message speaks of; it returns the reason if the message is to be refused.
 func (w *worker) authorise(m *wire.Inbound) string {
 	var err error
-	if w.topic, err = wire.ParseTopic(m.Topic); err != nil || w.topic.Class == fleet.Reply {
+	if w.topic, err = wire.ParseTopic(m.Topic); err != nil {
 		return RefusedTopic
 	}
 	key := w.topic.Device()
-	if !m.Trusted && (m.Speaker.Tenant != key.Tenant || !w.in.devices.SpeaksFor(m.Speaker, key.Serial)) {
+	if !m.Trusted && (m.Speaker.Tenant != key.Tenant || !w.in.deps.Devices.SpeaksFor(m.Speaker, key.Serial)) {
 		return RefusedForeign
 	}
-	d, ok := w.in.devices.Device(key)
+	d, ok := w.in.deps.Devices.Device(key)
 	if !ok {
 		return RefusedUnknown
 	}
@@ -148,7 +167,7 @@ const (
 // putAside makes the quarantine record of a payload or of one reading of it. Of a message with very many bad readings the first
 // are kept and the rest is counted: it is the same mistake again.
 func (w *worker) putAside(topic string, raw []byte, reason, detail string) {
-	if len(w.aside) == maxAside {
+	if w.again || len(w.extra) == maxAside {
 		w.reasons = append(w.reasons, reason)
 		return
 	}
@@ -162,5 +181,5 @@ func (w *worker) putAside(topic string, raw []byte, reason, detail string) {
 	if err != nil { // a struct of strings and bytes always encodes
 		body = []byte("{}")
 	}
-	w.aside = append(w.aside, wire.Record{Stream: wire.Quarantine, Partition: w.partition, Kind: wire.KindQuarantine, Body: body})
+	w.extra = append(w.extra, wire.Record{Stream: wire.Quarantine, Partition: w.partition, Kind: wire.KindQuarantine, Body: body})
 }

@@ -1,0 +1,161 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
+)
+
+// Run commits until ctx ends, then what is queued once more, and returns. Messages that cannot be made durable within that
+// last try hear Failed. It may be called once.
+func (in *Ingest) Run(ctx context.Context) error {
+	if err := in.commit(ctx, in.marks(wire.KindStart)); err != nil {
+		return in.close(err)
+	}
+	ticker := time.NewTicker(in.cfg.TickEvery)
+	defer ticker.Stop()
+	spare := newCycle(in.deps.Journal.Partitions())
+	idle := make([]bool, in.deps.Journal.Partitions())
+	for {
+		select {
+		case <-ctx.Done():
+			return in.drain(nil)
+		case <-ticker.C:
+			if err := in.tick(ctx, idle); err != nil {
+				return in.drain(nil)
+			}
+		case <-in.work:
+			c := in.swap(spare)
+			if err := in.commitCycle(ctx, c, idle); err != nil {
+				return in.drain(c)
+			}
+			c.done()
+			c.reset()
+			spare = c
+		}
+	}
+}
+
+// swap takes the pending cycle and puts an empty one in its place.
+func (in *Ingest) swap(empty *cycle) *cycle {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	c := in.pending
+	in.pending = empty
+	close(in.room)
+	in.room = make(chan struct{})
+	return c
+}
+
+func (in *Ingest) commitCycle(ctx context.Context, c *cycle, idle []bool) error {
+	start := time.Now()
+	records := c.records(in.deps.Now())
+	if len(records) > 0 {
+		if err := in.commit(ctx, records); err != nil {
+			return err
+		}
+	}
+	for p := range c.lines {
+		idle[p] = idle[p] && len(c.lines[p].chunks) == 0 && len(c.lines[p].open) == 0
+	}
+	in.meter.cycle(c, in.deps.Now(), time.Since(start))
+	return nil
+}
+
+// commit appends until it worked or ctx ended: not stored means not acknowledged, so there is nothing else to do. Only a record
+// that the journal can never take ends it early.
+func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := in.deps.Journal.Append(ctx, records)
+		if err == nil {
+			return nil
+		}
+		in.meter.failures.Inc()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if fleet.CodeOf(err) == fleet.CodeInvalid { // the bounds on messages make it impossible; trying for ever would stop all intake
+			return fmt.Errorf("the journal can never take a record of this cycle: %w", err)
+		}
+		in.deps.Log.Error("the journal did not take a cycle; nothing of it is acknowledged, trying again", "records", len(records), "in", wait, "err", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (in *Ingest) tick(ctx context.Context, idle []bool) error {
+	var records []wire.Record
+	for _, r := range in.marks(wire.KindTick) {
+		if idle[r.Partition] {
+			records = append(records, r)
+		}
+		idle[r.Partition] = true
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	return in.commit(ctx, records)
+}
+
+// marks makes one record without body for each partition.
+func (in *Ingest) marks(kind wire.Kind) []wire.Record {
+	now := in.deps.Now()
+	out := make([]wire.Record, in.deps.Journal.Partitions())
+	for p := range out {
+		out[p] = wire.Record{Stream: wire.Readings, Partition: p, Kind: kind, Received: now}
+	}
+	return out
+}
+
+const lastTry = 3 * time.Second
+
+// drain commits what is queued once more, the unfinished cycle first, and says good-bye in the journal.
+func (in *Ingest) drain(unfinished *cycle) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastTry)
+	defer cancel()
+	in.mu.Lock()
+	in.closed = true
+	in.mu.Unlock()
+	last := in.swap(newCycle(in.deps.Journal.Partitions()))
+	var cycles []*cycle
+	if unfinished != nil {
+		cycles = append(cycles, unfinished)
+	}
+	cycles = append(cycles, last)
+	records := in.marks(wire.KindStop)
+	for i := len(cycles) - 1; i >= 0; i-- {
+		records = append(cycles[i].records(in.deps.Now()), records...)
+	}
+	if err := in.deps.Journal.Append(ctx, records); err != nil {
+		n := 0
+		for _, c := range cycles {
+			n += len(c.waiters)
+			c.done(wire.Failed)
+		}
+		return fmt.Errorf("last commit, %d messages not acknowledged: %w", n, err)
+	}
+	for _, c := range cycles {
+		in.meter.cycle(c, in.deps.Now(), 0)
+		c.done()
+	}
+	return nil
+}
+
+func (in *Ingest) close(cause error) error {
+	in.mu.Lock()
+	in.closed = true
+	in.mu.Unlock()
+	c := in.swap(newCycle(in.deps.Journal.Partitions()))
+	c.done(wire.Failed)
+	if errors.Is(cause, context.Canceled) {
+		return nil
+	}
+	return cause
+}
