@@ -13,10 +13,11 @@ type Login struct {
 
 // Link is whether a device can be reached, as we see it.
 type Link struct {
-	Online bool
-	Cause  string    // one of the Cause constants
-	Since  time.Time // when it last changed
-	Heard  time.Time // when anything last came from the device; zero: never
+	Online    bool
+	Connected bool      // a session of it is open at our own broker; offline and connected: it is connected and says nothing
+	Cause     string    // one of the Cause constants
+	Since     time.Time // when it last changed
+	Heard     time.Time // when anything last came from the device; zero: never
 }
 
 // Why a device is, or is not, online.

@@ -1,0 +1,124 @@
+package presence
+
+import (
+	"context"
+	"time"
+
+	"aftercare/internal/fleet"
+)
+
+// batch is how many readings Record gets at once.
+const batch = 1000
+
+// lastSave is how long the states may take to be kept at the end.
+const lastSave = 20 * time.Second
+
+// Run loads the states of before, and then looks for silence and records changes until ctx ends; then it keeps the states and
+// returns nil. What cannot be recorded or kept is tried again, so is a journal that does not answer at the start: nothing is
+// recorded before it does. From then on every deadline is counted anew: our absence is not theirs.
+func (t *Tracker) Run(ctx context.Context) error {
+	if !t.begin(ctx) {
+		return nil
+	}
+	tick := time.NewTicker(t.cfg.Every)
+	defer tick.Stop()
+	saved := t.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return t.end(context.WithoutCancel(ctx))
+		case <-tick.C:
+		}
+		now := t.now()
+		t.scan(now.UnixMilli())
+		t.emit(ctx)
+		if now.Sub(saved) >= t.cfg.SnapshotEvery {
+			saved = now
+			for i := range t.shards {
+				t.sweep(&t.shards[i], now.UnixMilli())
+			}
+			t.cascade()
+			t.save(ctx, false)
+		}
+	}
+}
+
+// begin loads, and tries again until it can or ctx ends.
+func (t *Tracker) begin(ctx context.Context) bool {
+	for gap := time.Second; ; gap = min(2*gap, 30*time.Second) {
+		err := t.load(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		t.metrics.failures.WithLabelValues("load").Inc()
+		t.log.Warn("presence of before the start not loaded, trying again", "after", gap, "err", err)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(gap):
+		}
+	}
+}
+
+func (t *Tracker) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lastSave)
+	defer cancel()
+	t.cascade()
+	clean := t.emit(ctx)
+	t.save(ctx, clean)
+	return nil
+}
+
+// emit hands what waits to Record, in order, and reports whether nothing is left. What Record does not take is kept and
+// tried next time, before anything newer.
+func (t *Tracker) emit(ctx context.Context) bool {
+	for i := 0; ; {
+		for len(t.unsent) < batch && i < len(t.shards) {
+			s := &t.shards[i]
+			s.mu.Lock()
+			t.unsent = append(t.unsent, s.pending...)
+			s.pending = s.pending[:0]
+			if cap(s.pending) > batch {
+				s.pending = nil // a herd is no reason to keep the room
+			}
+			s.mu.Unlock()
+			i++
+		}
+		if len(t.unsent) == 0 {
+			return true
+		}
+		if !t.hand(ctx, t.unsent[:min(len(t.unsent), batch)]) {
+			return false
+		}
+		t.unsent = t.unsent[min(len(t.unsent), batch):]
+		if len(t.unsent) == 0 {
+			t.unsent = nil
+		}
+	}
+}
+
+func (t *Tracker) hand(ctx context.Context, changes []change) bool {
+	readings := make([]fleet.Reading, len(changes))
+	for i, c := range changes {
+		s := &t.shards[c.id>>slotBits]
+		s.mu.Lock()
+		d := s.entry(c.id).dev // it stays as long as a change of it is pending
+		s.mu.Unlock()
+		readings[i] = reading(d, c)
+	}
+	if err := t.record(ctx, readings); err != nil {
+		t.metrics.failures.WithLabelValues("record").Inc()
+		t.log.Warn("presence not recorded, trying again", "readings", len(readings), "err", err)
+		return false
+	}
+	for _, c := range changes {
+		s := &t.shards[c.id>>slotBits]
+		s.mu.Lock()
+		s.entry(c.id).pending--
+		s.mu.Unlock()
+	}
+	return true
+}
