@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/fleet"
@@ -60,9 +60,12 @@ type Bridge struct {
 
 	out    atomic.Pointer[outbox] // nil while not connected
 	outbox sync.WaitGroup
+	mem    memory // only the loop that connects uses it
 
 	connected atomic.Bool
-	last      atomic.Int64 // unix nanoseconds of the last message or connection
+	granted   atomic.Bool  // all subscriptions, with QoS 1
+	received  atomic.Int64 // messages since the start
+	strays    atomic.Int64 // of them on topics we did not ask for
 }
 
 // New checks the configuration; nothing is opened yet.
@@ -75,6 +78,13 @@ func New(cfg Config, deps Deps) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bridge.url: %w", err)
 	}
+	if _, err := cfg.tls(); err != nil {
+		return nil, err
+	}
+	mem, err := loadMemory(cfg.StateFile)
+	if err != nil {
+		return nil, err
+	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
@@ -82,13 +92,16 @@ func New(cfg Config, deps Deps) (*Bridge, error) {
 		deps.Refuse = func(fleet.Refusal) {}
 	}
 	return &Bridge{cfg: cfg, deps: deps, log: deps.Log.With("broker", u.Host), m: newMetrics(deps.Metrics), url: u,
-		w: newWindow(cfg.Queue)}, nil
+		w: newWindow(cfg.Queue), mem: mem}, nil
 }
 
-// Check is the bridge's health: an error while it is not connected.
+// Check is the bridge's health: an error while it is not connected, or does not get what it subscribes to.
 func (b *Bridge) Check(context.Context) error {
 	if !b.connected.Load() {
 		return fmt.Errorf("not connected to the broker at %s", b.url.Host)
+	}
+	if !b.granted.Load() {
+		return fmt.Errorf("the broker at %s has not granted all subscriptions with QoS 1", b.url.Host)
 	}
 	return nil
 }
@@ -120,6 +133,9 @@ func (b *Bridge) stayConnected(ctx context.Context) {
 		if time.Since(began) > b.cfg.MaxReconnect {
 			wait = firstReconnect
 		}
+		if errors.Is(err, errRefused) {
+			wait = b.cfg.MaxReconnect
+		}
 		pause := min(wait, b.cfg.MaxReconnect)/2 + rand.N(min(wait, b.cfg.MaxReconnect)/2+1) // several bridges must not come back at once
 		wait = min(2*wait, b.cfg.MaxReconnect)
 		b.log.Warn("mqtt bridge is not connected", "error", err, "again_in", pause.Round(time.Millisecond))
@@ -131,151 +147,20 @@ func (b *Bridge) stayConnected(ctx context.Context) {
 	}
 }
 
-// connection is one connection from dialling to its loss; it returns why it ended.
-func (b *Bridge) connection(ctx context.Context) error {
-	lost := make(chan error, 1)
-	var current atomic.Pointer[conn]
-	dialling, stopDialling := context.WithCancel(ctx)
-	defer stopDialling()
-	client := mqtt.NewClient(b.options(lost, func(u *url.URL) (net.Conn, error) {
-		c, err := dial(dialling, u, b.cfg)
-		if err != nil {
-			return nil, err
-		}
-		current.Store(c)
-		if err := dialling.Err(); err != nil { // the end came before anybody could see c
-			_ = c.Close()
-			return nil, err
-		}
-		return c, nil
-	}))
-	token := client.Connect()
-	select {
-	case <-token.Done():
-	case <-ctx.Done(): // a broker that does not answer must not hold up the end
-		if c := current.Load(); c != nil {
-			_ = c.Close()
-		}
-		<-token.Done()
-	}
-	if err := token.Error(); err != nil {
-		b.m.connects.WithLabelValues("failed").Inc()
-		return fmt.Errorf("connect: %w", err)
-	}
-	b.m.connects.WithLabelValues("connected").Inc()
-	b.connected.Store(true)
-	b.last.Store(time.Now().UnixNano())
-	b.m.connected.Set(1)
-	b.log.Info("mqtt bridge connected", "client_id", b.cfg.ClientID)
-	outbox := newOutbox(client, b.m)
-	connection, end := context.WithCancel(ctx)
-	b.outbox.Go(func() { outbox.run(connection) })
-	b.out.Store(outbox)
-	err := b.connectedUntil(ctx, client, current.Load(), lost)
-	b.out.Store(nil)
-	end()
-	b.connected.Store(false)
-	b.m.connected.Set(0)
-	b.m.subscribed.Set(0)
-	return err
-}
-
-// connectedUntil subscribes and waits for the connection to be lost or ctx to end.
-func (b *Bridge) connectedUntil(ctx context.Context, client mqtt.Client, c *conn, lost <-chan error) error {
-	again := time.NewTimer(0) // subscribe at once
-	defer again.Stop()
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-lost:
-			b.m.connects.WithLabelValues("lost").Inc()
-			return fmt.Errorf("connection lost: %w", err)
-		case <-ctx.Done():
-			b.drain()
-			c.goodbye()
-			client.Disconnect(disconnectQuiet)
-			return ctx.Err()
-		case <-again.C:
-			if !b.subscribe(ctx, client) {
-				again.Reset(subscribeAgain)
-			}
-		case <-tick.C:
-			if b.w.redeliver() {
-				b.log.Info("mqtt bridge connects again for messages it had no room for")
-				c.abort()
-			}
-		}
-	}
-}
-
-// subscribe asks for all filters and reports whether the broker granted them. paho takes a refusal for a success.
-func (b *Bridge) subscribe(ctx context.Context, client mqtt.Client) bool {
-	token := client.SubscribeMultiple(b.cfg.filters(), nil)
-	select {
-	case <-token.Done(): // also when the connection is lost
-	case <-ctx.Done():
-		return false
-	case <-time.After(b.cfg.WriteTimeout):
-		b.log.Error("mqtt bridge: the broker does not answer a subscription", "again_in", subscribeAgain)
-		return false
-	}
-	if err := token.Error(); err != nil {
-		b.log.Error("mqtt bridge cannot subscribe", "error", err, "again_in", subscribeAgain)
-		return false
-	}
-	granted := true
-	if st, ok := token.(*mqtt.SubscribeToken); ok {
-		for filter, qos := range st.Result() {
-			if qos > 1 {
-				granted = false
-				b.m.connects.WithLabelValues("subscription refused").Inc()
-				b.log.Error("mqtt bridge: the broker refuses a subscription", "filter", filter, "again_in", subscribeAgain)
-			} else if qos == 0 {
-				b.log.Warn("mqtt bridge: the broker grants QoS 0 only: messages can be lost", "filter", filter)
-			}
-		}
-	}
-	if granted {
-		b.m.subscribed.Set(1)
-	}
-	return granted
-}
-
-func (b *Bridge) options(lost chan<- error, open func(*url.URL) (net.Conn, error)) *mqtt.ClientOptions {
-	o := mqtt.NewClientOptions()
-	o.AddBroker(b.cfg.URL)
-	o.SetClientID(b.cfg.ClientID)
-	o.SetUsername(b.cfg.Username)
-	o.SetPassword(string(b.cfg.Password))
-	o.SetProtocolVersion(mqttVersion311)
-	o.SetCleanSession(false)
-	o.SetAutoReconnect(false)
-	o.SetConnectRetry(false)
-	o.SetKeepAlive(b.cfg.KeepAlive)
-	o.SetPingTimeout(min(b.cfg.KeepAlive, 10*time.Second))
-	o.SetConnectTimeout(b.cfg.ConnectTimeout)
-	// How long paho's Publish and Subscribe wait for its writer, which the end of a connection must not take long for. Writing
-	// itself has conn's deadline.
-	o.SetWriteTimeout(min(b.cfg.WriteTimeout, pahoPatience))
-	o.SetStore(nothing{})
-	o.SetAutoAckDisabled(true)
-	o.SetOrderMatters(true)
-	// Before Connect: the broker sends what it kept right behind CONNACK.
-	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { b.receive(m) })
-	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
-	o.SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return open(u) })
-	return o
-}
-
 // receive is called by paho's reader for each message: it must not wait.
-func (b *Bridge) receive(m mqtt.Message) {
-	b.last.Store(time.Now().UnixNano())
+func (b *Bridge) receive(c *conn, m mqtt.Message) {
+	b.received.Add(1)
 	b.m.messages[min(m.Qos(), 1)].Inc()
+	if m.Duplicate() {
+		b.m.redelivered.Inc()
+	}
+	if !b.cfg.wants(m.Topic()) {
+		b.stray(m)
+	}
 	if m.Retained() {
 		b.refuse(m, ReasonRetained)
 	}
-	if b.w.push(m, m.Retained()) {
+	if b.w.push(c, m, m.Retained()) {
 		return
 	}
 	switch {
@@ -283,6 +168,17 @@ func (b *Bridge) receive(m mqtt.Message) {
 		b.m.postponed.Inc()
 	case !m.Retained():
 		b.refuse(m, ReasonQueue)
+	}
+}
+
+// stray notes a message on a topic that no filter of ours names: the session holds a subscription we do not know of. The message is
+// taken like any other.
+func (b *Bridge) stray(m mqtt.Message) {
+	b.m.strays.Inc()
+	if b.strays.Add(1) == 1 {
+		topic := m.Topic()
+		b.log.Warn("mqtt bridge gets messages it has not asked for: the session holds an older subscription; end the session at the broker "+
+			"once, or use another bridge.client_id", "topic", topic[:min(len(topic), wire.MaxTopic)])
 	}
 }
 
@@ -311,9 +207,10 @@ func (b *Bridge) submit(ctx context.Context) {
 	}
 }
 
-// acknowledge gives paho the acknowledgements. It is a goroutine of its own because paho makes it wait for the network.
+// acknowledge sends the acknowledgements whose turn it is, all that are due on a connection in one write.
 func (b *Bridge) acknowledge(ctx context.Context) {
 	var due []entry
+	var out []byte
 	for {
 		select {
 		case <-ctx.Done():
@@ -321,15 +218,43 @@ func (b *Bridge) acknowledge(ctx context.Context) {
 		case <-b.w.ack:
 		}
 		due = b.w.due(due[:0])
-		for i, e := range due {
-			if !e.lost {
-				e.msg.Ack()
-				b.m.acks.Inc()
-			}
-			due[i] = entry{}
+		for rest := due; len(rest) > 0; {
+			out, rest = b.pubacks(rest, out[:0])
 		}
+		clear(due)
 		b.w.given()
 	}
+}
+
+// pubacks acknowledges the first entries of due, those of one connection, and returns the others. out is its buffer. It writes the
+// packets itself: paho would take each through two goroutines and lose it silently when the connection is gone.
+func (b *Bridge) pubacks(due []entry, out []byte) ([]byte, []entry) {
+	c := due[0].conn
+	n, acks := 0, 0
+	for n < len(due) && due[n].conn == c {
+		switch e := due[n]; {
+		case e.lost:
+			b.m.answers[answerFailed].Inc()
+		case e.msg.Qos() == 0:
+			b.m.answers[answerNone].Inc()
+		case e.msg.Qos() == 1:
+			id := e.msg.MessageID()
+			out = append(out, packets.Puback<<4, 2, byte(id>>8), byte(id))
+			acks++
+		default: // a subscription of somebody else in our session; paho ends the longer handshake
+			e.msg.Ack()
+			b.m.answers[answerAcked].Inc()
+		}
+		n++
+	}
+	if len(out) > 0 {
+		result := answerAcked
+		if _, err := c.Write(out); err != nil {
+			result = answerLate
+		}
+		b.m.answers[result].Add(float64(acks))
+	}
+	return out, due[n:]
 }
 
 // drain waits until what was submitted is answered and acknowledged, or the drain timeout is over.
@@ -348,37 +273,4 @@ func (b *Bridge) drain() {
 		case <-tick.C:
 		}
 	}
-}
-
-// watch keeps the gauges and warns of a connection on which nothing comes.
-func (b *Bridge) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	warned := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			held, _ := b.w.state()
-			b.m.queued.Set(float64(held))
-			warned = b.silence(now, warned)
-		}
-	}
-}
-
-// silence sets the gauge and warns once per silence; it returns whether there is one.
-func (b *Bridge) silence(now time.Time, warned bool) bool {
-	quiet := now.Sub(time.Unix(0, b.last.Load()))
-	silent := b.connected.Load() && quiet > b.cfg.SilentAfter
-	if silent && !warned {
-		b.log.Warn("mqtt bridge is connected, but no message has come: do the devices publish where it listens?",
-			"silent_for", quiet.Round(time.Second), "topics", b.cfg.Topics)
-	}
-	if silent {
-		b.m.silent.Set(1)
-	} else {
-		b.m.silent.Set(0)
-	}
-	return silent
 }

@@ -44,8 +44,16 @@ func newScripted(t *testing.T) *scripted {
 
 func (s *scripted) addr() string { return s.ln.Addr().String() }
 
-// accept takes the next connection and answers CONNECT and SUBSCRIBE with the codes.
+// accept takes the next connection and answers CONNECT and SUBSCRIBE with the codes; the session is new.
 func (s *scripted) accept(suback byte) packets.Packet {
+	s.t.Helper()
+	connect := s.connack(0, 0)
+	s.suback(suback)
+	return connect
+}
+
+// connack takes the next connection and answers its CONNECT.
+func (s *scripted) connack(present, code byte) packets.Packet {
 	s.t.Helper()
 	c, err := s.ln.Accept()
 	if err != nil {
@@ -53,11 +61,34 @@ func (s *scripted) accept(suback byte) packets.Packet {
 	}
 	s.c, s.r = c, bufio.NewReader(c)
 	connect := s.read(packets.Connect)
-	s.write([]byte{0x20, 2, 0, 0})
-	sub := s.read(packets.Subscribe)
-	codes := bytes.Repeat([]byte{suback}, len(sub.Filters))
-	s.write(append([]byte{0x90, byte(2 + len(codes)), byte(sub.PacketID >> 8), byte(sub.PacketID)}, codes...))
+	s.write([]byte{0x20, 2, present, code})
 	return connect
+}
+
+// suback answers the next SUBSCRIBE with the same code for each filter, and returns the filters sorted.
+func (s *scripted) suback(code byte) []string {
+	s.t.Helper()
+	sub := s.read(packets.Subscribe)
+	codes := bytes.Repeat([]byte{code}, len(sub.Filters))
+	s.write(append([]byte{0x90, byte(2 + len(codes)), byte(sub.PacketID >> 8), byte(sub.PacketID)}, codes...))
+	return filtersOf(sub)
+}
+
+// unsuback answers the next UNSUBSCRIBE and returns its filters, sorted.
+func (s *scripted) unsuback() []string {
+	s.t.Helper()
+	unsub := s.read(packets.Unsubscribe)
+	s.write([]byte{0xb0, 2, byte(unsub.PacketID >> 8), byte(unsub.PacketID)})
+	return filtersOf(unsub)
+}
+
+func filtersOf(pk packets.Packet) []string {
+	out := make([]string, 0, len(pk.Filters))
+	for _, f := range pk.Filters {
+		out = append(out, f.Filter)
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (s *scripted) write(p []byte) {
@@ -69,8 +100,13 @@ func (s *scripted) write(p []byte) {
 
 func (s *scripted) publish(id uint16, payload string, qos byte) {
 	s.t.Helper()
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos}, PacketID: id,
-		TopicName: "devices/demo/washer-w7/A1/telemetry", Payload: []byte(payload), ProtocolVersion: 4}
+	s.send(id, "devices/demo/washer-w7/A1/telemetry", payload, qos, false)
+}
+
+func (s *scripted) send(id uint16, topic, payload string, qos byte, dup bool) {
+	s.t.Helper()
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos, Dup: dup}, PacketID: id, TopicName: topic,
+		Payload: []byte(payload), ProtocolVersion: 4}
 	var b bytes.Buffer
 	if err := pk.PublishEncode(&b); err != nil {
 		s.t.Fatal(err)
@@ -109,6 +145,8 @@ func (s *scripted) next() (packets.Packet, error) {
 		err = pk.ConnectDecode(body)
 	case packets.Subscribe:
 		err = pk.SubscribeDecode(body)
+	case packets.Unsubscribe:
+		err = pk.UnsubscribeDecode(body)
 	case packets.Publish:
 		err = pk.PublishDecode(body)
 	case packets.Puback:
@@ -269,31 +307,6 @@ func TestEndWithoutBroker(t *testing.T) {
 	}
 	if away.Check(t.Context()) == nil {
 		t.Error("healthy without a broker")
-	}
-}
-
-func TestSilenceIsNoticedOnce(t *testing.T) {
-	var log bytes.Buffer
-	cfg := DefaultConfig()
-	cfg.URL = "tcp://127.0.0.1:1883"
-	b, err := New(cfg, Deps{Ingest: newInbox(false), Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Unix(1_700_000_000, 0)
-	b.last.Store(now.UnixNano())
-	if b.silence(now.Add(time.Hour), false) {
-		t.Error("silent while not connected")
-	}
-	b.connected.Store(true)
-	if b.silence(now.Add(9*time.Minute), false) {
-		t.Error("silent too early")
-	}
-	if !b.silence(now.Add(11*time.Minute), false) || !b.silence(now.Add(12*time.Minute), true) {
-		t.Error("not silent")
-	}
-	if n := strings.Count(log.String(), "no message has come"); n != 1 {
-		t.Errorf("%d warnings", n)
 	}
 }
 

@@ -1,9 +1,13 @@
 package bridge
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +21,9 @@ type Config struct {
 	ClientID       string        `mapstructure:"client_id"` // stable; several bridges need one each
 	Username       string        `mapstructure:"username"`
 	Password       fleet.Secret  `mapstructure:"password"`
+	CA             string        `mapstructure:"ca"`   // PEM file of who may sign the broker's certificate; empty: the system's
+	Cert           string        `mapstructure:"cert"` // PEM files of our certificate and its key, if the broker asks for one
+	Key            string        `mapstructure:"key"`
 	Topics         []string      `mapstructure:"topics"`
 	Share          string        `mapstructure:"share"` // group of bridges that share the subscription ($share); empty: alone
 	KeepAlive      time.Duration `mapstructure:"keep_alive"`
@@ -26,6 +33,7 @@ type Config struct {
 	SilentAfter    time.Duration `mapstructure:"silent_after"`  // connected without a message for so long: warn
 	DrainTimeout   time.Duration `mapstructure:"drain_timeout"` // at the end: for acknowledgements still due
 	Queue          int           `mapstructure:"queue"`         // messages received and not yet answered
+	StateFile      string        `mapstructure:"state_file"`    // what the session has subscribed to; empty: not kept
 }
 
 // DefaultConfig is disabled and reads all topics that devices publish to. For Sparkplug B add "spBv1.0/+/+/#".
@@ -63,9 +71,15 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("bridge.topics %q: want at least one", c.Topics))
 	}
 	for _, t := range c.Topics {
-		if t == "" || strings.HasPrefix(t, "$") {
-			errs = append(errs, fmt.Errorf("bridge.topics %q: want a plain filter (share names the group)", t))
+		if !validFilter(t) {
+			errs = append(errs, fmt.Errorf("bridge.topics %q: want a topic filter without $ (share names the group)", t))
 		}
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		errs = append(errs, fmt.Errorf("bridge.cert %q, bridge.key %q: want both or none", c.Cert, c.Key))
+	}
+	if u, err := url.Parse(c.URL); err == nil && !schemes[u.Scheme] && (c.CA != "" || c.Cert != "") {
+		errs = append(errs, fmt.Errorf("bridge.url %q: certificates want ssl://", c.URL))
 	}
 	if strings.ContainsAny(c.Share, "/+#") {
 		errs = append(errs, fmt.Errorf("bridge.share %q: must not contain '/', '+' or '#'", c.Share))
@@ -108,14 +122,55 @@ func (c Config) validateURL() error {
 // schemes says which URLs are encrypted.
 var schemes = map[string]bool{"tcp": false, "mqtt": false, "ssl": true, "tls": true, "mqtts": true}
 
+// tls reads the certificates. There is no way to leave out the check of the broker's.
+func (c Config) tls() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("bridge.ca: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("bridge.ca %q: no certificate in it", c.CA)
+		}
+	}
+	if c.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("bridge.cert %q, bridge.key %q: %w", c.Cert, c.Key, err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
 // filters are the topic filters as subscribed, all with QoS 1.
 func (c Config) filters() map[string]byte {
 	out := make(map[string]byte, len(c.Topics))
-	for _, t := range c.Topics {
-		if c.Share != "" {
-			t = "$share/" + c.Share + "/" + t
-		}
-		out[t] = 1
+	for _, f := range c.shared(c.Topics) {
+		out[f] = 1
 	}
 	return out
+}
+
+// shared are filters as subscribed by the group of bridges, if there is one.
+func (c Config) shared(filters []string) []string {
+	out := slices.Clone(filters)
+	if c.Share != "" {
+		for i := range out {
+			out[i] = "$share/" + c.Share + "/" + out[i]
+		}
+	}
+	return out
+}
+
+// wants reports whether a topic is one we asked for.
+func (c Config) wants(topic string) bool {
+	for _, f := range c.Topics {
+		if matches(f, topic) {
+			return true
+		}
+	}
+	return false
 }

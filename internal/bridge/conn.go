@@ -39,7 +39,11 @@ func dial(ctx context.Context, u *url.URL, cfg Config) (*conn, error) {
 	var nc net.Conn
 	var err error
 	if schemes[u.Scheme] {
-		nc, err = new(tls.Dialer).DialContext(ctx, "tcp", u.Host)
+		var t *tls.Config
+		if t, err = cfg.tls(); err != nil { // read each time: certificates are renewed
+			return nil, err
+		}
+		nc, err = (&tls.Dialer{Config: t}).DialContext(ctx, "tcp", u.Host)
 	} else {
 		nc, err = new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	}

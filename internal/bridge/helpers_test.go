@@ -1,13 +1,16 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -95,7 +98,7 @@ func (i *inbox) until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	late := time.After(patience)
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -115,13 +118,52 @@ type rig struct {
 	reg  *prometheus.Registry
 	stop func()
 
+	log *logged
+
 	mu      sync.Mutex
 	refused []string
 }
 
+// logged is what the bridge logs.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) has(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
+
+// conserved asserts that every message received is accounted for (REL-12).
+func (r *rig) conserved() {
+	r.t.Helper()
+	received := r.metric("messages_total", "0") + r.metric("messages_total", "1")
+	out := r.metric("postponed_total", "")
+	for _, name := range answerNames {
+		out += r.metric("answers_total", name)
+	}
+	for _, reason := range r.reasons() {
+		if reason == ReasonQueue {
+			out++
+		}
+	}
+	held, _ := r.w.state()
+	if received != out+float64(held) {
+		r.t.Errorf("%v received, %v accounted for, %d held", received, out, held)
+	}
+}
+
 func start(t *testing.T, addr string, in *inbox, change ...func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, reg: prometheus.NewRegistry()}
+	r := &rig{t: t, reg: prometheus.NewRegistry(), log: &logged{}}
 	cfg := DefaultConfig()
 	cfg.URL = "tcp://" + addr
 	cfg.MaxReconnect = 50 * time.Millisecond
@@ -129,7 +171,7 @@ func start(t *testing.T, addr string, in *inbox, change ...func(*Config)) *rig {
 	for _, c := range change {
 		c(&cfg)
 	}
-	b, err := New(cfg, Deps{Ingest: in, Metrics: r.reg, Refuse: func(f fleet.Refusal) {
+	b, err := New(cfg, Deps{Ingest: in, Metrics: r.reg, Log: slog.New(slog.NewTextHandler(r.log, nil)), Refuse: func(f fleet.Refusal) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.refused = append(r.refused, f.Reason)
@@ -147,7 +189,7 @@ func start(t *testing.T, addr string, in *inbox, change ...func(*Config)) *rig {
 			t.Errorf("run: %v", err)
 		}
 	})
-	t.Cleanup(func() { r.stop() })
+	t.Cleanup(func() { r.stop(); r.conserved() })
 	return r
 }
 
@@ -187,14 +229,20 @@ func (r *rig) subscribed() bool { return r.metric("subscribed", "") == 1 }
 
 // realBroker is a process with persistence, which can be stopped and started again.
 type realBroker struct {
-	t    *testing.T
+	t    testing.TB
 	path string
 	addr string
 	conf string
 	cmd  *exec.Cmd
 }
 
-func newRealBroker(t *testing.T) *realBroker {
+func newRealBroker(t testing.TB) *realBroker {
+	t.Helper()
+	return newBrokerWith(t, "allow_anonymous true\npersistence true\nmax_queued_messages 0\nmax_inflight_messages 50\n")
+}
+
+// newBrokerWith starts a broker with these lines of configuration besides listener and folder; {dir} stands for the folder.
+func newBrokerWith(t testing.TB, lines string) *realBroker {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -212,8 +260,8 @@ func newRealBroker(t *testing.T) *realBroker {
 	dir := t.TempDir()
 	_, port, _ := net.SplitHostPort(addr)
 	conf := filepath.Join(dir, "mosquitto.conf")
-	text := fmt.Sprintf("listener %s 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
-		"max_queued_messages 0\nmax_inflight_messages 50\nlog_type error\nlog_type warning\n", port, dir)
+	text := fmt.Sprintf("listener %s 127.0.0.1\npersistence_location %s/\nlog_type error\nlog_type warning\n", port, dir) +
+		strings.ReplaceAll(lines, "{dir}", dir)
 	if os.Getuid() == 0 {
 		text += "user root\n" // else it gives up root and cannot write its store
 	}

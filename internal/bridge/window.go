@@ -27,6 +27,7 @@ type window struct {
 }
 
 type entry struct {
+	conn *conn // where it came from, and where alone it can be acknowledged
 	msg  mqtt.Message
 	done bool
 	lost bool // never acknowledge
@@ -45,7 +46,7 @@ func wake(c chan struct{}) {
 
 // push queues a message; it never waits. done says that it needs only its turn to be acknowledged. False: there is no room,
 // and a message with QoS 1 has to be delivered again.
-func (w *window) push(m mqtt.Message, done bool) bool {
+func (w *window) push(c *conn, m mqtt.Message, done bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if int(w.next-w.head) >= w.limit {
@@ -59,7 +60,7 @@ func (w *window) push(m mqtt.Message, done bool) bool {
 		}
 		w.ring = bigger
 	}
-	*w.at(w.next) = entry{msg: m, done: done}
+	*w.at(w.next) = entry{conn: c, msg: m, done: done}
 	w.next++
 	wake(w.submit)
 	return true

@@ -82,7 +82,8 @@ func (c *Config) derive() {
 	for _, p := range []struct {
 		to   *string
 		name string
-	}{{&c.Store.Path, "aftercare.db"}, {&c.Registry.KeyFile, "registry.key"}, {&c.Journal.Dir, "journal"}, {&c.History.Embedded.Dir, "influxdb"}} {
+	}{{&c.Store.Path, "aftercare.db"}, {&c.Registry.KeyFile, "registry.key"}, {&c.Journal.Dir, "journal"}, {&c.History.Embedded.Dir, "influxdb"},
+		{&c.Bridge.StateFile, "bridge.json"}} {
 		if *p.to == "" {
 			*p.to = filepath.Join(c.Data, p.name)
 		}
