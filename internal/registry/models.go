@@ -22,6 +22,7 @@ var (
 
 var (
 	idPattern    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+	wordPattern  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	fieldPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$`)
 )
 
@@ -62,6 +63,7 @@ type profile struct {
 	fieldNodes map[string]*yaml.Node
 	model      fleet.Model
 	chart      []*yaml.Node
+	counters   []*yaml.Node // of the components, nil where there is none
 }
 
 func (d *profile) read(text []byte) *fleet.Model {
@@ -75,10 +77,13 @@ func (d *profile) read(text []byte) *fleet.Model {
 		"category":       func(n *yaml.Node, p string) { m.Category = d.id(n, p) },
 		"label":          func(n *yaml.Node, p string) { m.Label = d.words(n, p) },
 		"interval":       func(n *yaml.Node, p string) { m.Interval = d.duration(n, p) },
+		"format":         func(n *yaml.Node, p string) { m.Format = fleet.Format(d.choice(n, p, fleet.Formats()...)) },
 		"unknown_fields": func(n *yaml.Node, p string) { m.Unknown = d.unknownFields(n, p) },
 		"chart":          func(n *yaml.Node, p string) { d.readChart(n, p) },
 		"fields":         func(n *yaml.Node, p string) { d.fields(n, p) },
 		"fault_codes":    func(n *yaml.Node, p string) { d.faultCodes(n, p) },
+		"components":     func(n *yaml.Node, p string) { d.components(n, p) },
+		"commands":       func(n *yaml.Node, p string) { d.commands(n, p) },
 	})
 	if root.Kind == yaml.MappingNode {
 		d.required(root, "model", m.ID != "")
@@ -88,6 +93,7 @@ func (d *profile) read(text []byte) *fleet.Model {
 		d.required(root, "fields", len(m.Fields) > 0)
 	}
 	d.checkChart()
+	d.checkCounters()
 	return m
 }
 

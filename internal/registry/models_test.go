@@ -29,6 +29,13 @@ fault_codes:
     meaning: {en: the water does not drain}
     part: drain pump
   12: {meaning: {en: twelve, no: tolv}}
+format: cbor
+components:
+  drain-pump: {label: {en: drain pump}, counter: cycles, life: 2500, part: DP-7}
+  door-seal: {label: {en: door seal}}
+commands:
+  identify: {label: {en: show itself, de: sich zeigen}}
+  restart: {label: {en: restart}, disruptive: true}
 `
 
 func files(kv ...string) fstest.MapFS {
@@ -52,7 +59,12 @@ func TestLoadModels(t *testing.T) {
 			{Name: "cycles", Type: fleet.Integer, Unit: "1"},
 			{Name: "program", Type: fleet.String}},
 		FaultCodes: []fleet.FaultCode{{Code: "E18", Meaning: fleet.Words{"en": "the water does not drain"}, Part: "drain pump"},
-			{Code: "12", Meaning: fleet.Words{"en": "twelve", "no": "tolv"}}}}}
+			{Code: "12", Meaning: fleet.Words{"en": "twelve", "no": "tolv"}}},
+		Format: fleet.FormatCBOR,
+		Components: []fleet.Component{{Name: "drain-pump", Label: fleet.Words{"en": "drain pump"}, Counter: "cycles", Life: 2500, Part: "DP-7"},
+			{Name: "door-seal", Label: fleet.Words{"en": "door seal"}}},
+		Commands: []fleet.CommandSpec{{Name: "identify", Label: fleet.Words{"en": "show itself", "de": "sich zeigen"}},
+			{Name: "restart", Label: fleet.Words{"en": "restart"}, Disruptive: true}}}}
 	if d := cmp.Diff(want, models); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
@@ -60,8 +72,32 @@ func TestLoadModels(t *testing.T) {
 
 func TestShippedModelsHaveNoProblem(t *testing.T) {
 	models, problems := LoadModels(os.DirFS("../../configs/models"))
-	if len(problems) > 0 || len(models) < 6 {
-		t.Fatalf("%d models, problems %v", len(models), problems)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	categories := map[string]bool{}
+	for _, m := range models {
+		categories[m.Category] = true
+		if len(m.Components) == 0 || m.Command("identify") == nil || m.Command("restart") == nil || !m.Command("restart").Disruptive {
+			t.Errorf("%s: components %v, commands %v", m.ID, m.Components, m.Commands)
+		}
+		words := []fleet.Words{m.Label}
+		for _, c := range m.Components {
+			words = append(words, c.Label)
+		}
+		for _, c := range m.Commands {
+			words = append(words, c.Label)
+		}
+		for _, w := range words {
+			if w["en"] == "" || w["de"] == "" {
+				t.Errorf("%s: not in both languages: %v", m.ID, w)
+			}
+		}
+	}
+	for _, want := range []string{"washing-machine", "refrigerator", "cordless-drill", "base-station", "robot-mower", "office-printer", "laptop", "ev-charger", "car"} {
+		if !categories[want] {
+			t.Errorf("no profile of category %q", want)
+		}
 	}
 }
 
@@ -87,9 +123,9 @@ func TestModelProblemsSayWhere(t *testing.T) {
 	wantProblem(t, "chart: [drain_s]", "chart: [drain]", `7: chart[0]: there is no field "drain"`)
 	wantProblem(t, "chart: [drain_s]", "chart: [program]", `7: chart[0]: field "program" is a string`)
 	wantProblem(t, "chart: [drain_s]", "chart: drain_s", `7: chart: want a list`)
-	wantProblem(t, "cycles:", "boot:", `11: fields.boot: "boot" is reserved`)
-	wantProblem(t, "cycles:", "2nd:", `11: fields.2nd: "2nd": want`)
-	wantProblem(t, "cycles:", "program:", `12: fields.program: the key is there twice`)
+	wantProblem(t, "program:", "boot:", `12: fields.boot: "boot" is reserved`)
+	wantProblem(t, "program:", "2nd:", `12: fields.2nd: "2nd": want`)
+	wantProblem(t, "program:", "cycles:", `12: fields.cycles: the key is there twice`)
 	wantProblem(t, `integer, unit: "1"`, `integer`, `11: fields.cycles.unit: a number wants a unit`)
 	wantProblem(t, `integer, unit`, `int, unit`, `11: fields.cycles.type: "int" is none of the words`)
 	wantProblem(t, `{type: string}`, `{}`, `12: fields.program.type: the key is missing`)
@@ -106,6 +142,16 @@ func TestModelProblemsSayWhere(t *testing.T) {
 	wantProblem(t, "model: washer-w7", "model: washer-w8", `2: model: the file is not named like its model`)
 	wantProblem(t, "# a comment\nmodel: washer-w7", "model: washer-w7\nmodel: x", `2: model: the key is there twice`)
 	wantProblem(t, "chart: [drain_s]", "chart: [drain_s", `6: not YAML`)
+	wantProblem(t, "format: cbor", "format: xml", `18: format: "xml" is none of the words (want json, senml-json`)
+	wantProblem(t, "counter: cycles", "counter: washes", `20: components.drain-pump.counter: there is no field "washes"`)
+	wantProblem(t, "counter: cycles", "counter: program", `20: components.drain-pump.counter: field "program" is a string`)
+	wantProblem(t, "counter: cycles, ", "", `20: components.drain-pump.life: a life without a counter`)
+	wantProblem(t, "life: 2500", "life: 0", `20: components.drain-pump.life: want more than 0`)
+	wantProblem(t, "drain-pump: {label: {en: drain pump}", "Drain pump: {label: {en: drain pump}", `20: components.Drain pump: "Drain pump": want`)
+	wantProblem(t, "door-seal: {label: {en: door seal}}", "door-seal: {part: x}", `21: components.door-seal.label: the key is missing`)
+	wantProblem(t, "restart: {label: {en: restart}, ", "restart: {", `24: commands.restart.label: the key is missing`)
+	wantProblem(t, "disruptive: true", "disruptive: often", `24: commands.restart.disruptive: want true or false`)
+	wantProblem(t, "  restart:", "  re-start:", `24: commands.re-start: "re-start": want`)
 }
 
 func TestEveryProblemIsReported(t *testing.T) {
@@ -149,6 +195,7 @@ func FuzzLoadModels(f *testing.F) {
 	f.Add(goodModel)
 	f.Add("model: &a x\nfields: {a: *a}\n")
 	f.Add("# only\n")
+	f.Add("components: {a: {label: {en: x}, counter: b, life: 1}}\ncommands: {c: {label: {en: y}, disruptive: true}}\nformat: line\n")
 	f.Add("fields: [")
 	f.Fuzz(func(t *testing.T, text string) {
 		models, problems := LoadModels(files("washer-w7.yaml", text))
@@ -156,6 +203,17 @@ func FuzzLoadModels(f *testing.F) {
 			return
 		}
 		m := models[0]
+		for _, c := range m.Components {
+			f := m.Field(c.Counter)
+			if c.Label["en"] == "" || (c.Counter != "" && (f == nil || f.Type == fleet.String || f.Type == fleet.Boolean)) || (c.Life != 0 && c.Counter == "") {
+				t.Errorf("accepted component %+v", c)
+			}
+		}
+		for _, c := range m.Commands {
+			if c.Label["en"] == "" || m.Command(c.Name) == nil {
+				t.Errorf("accepted command %+v", c)
+			}
+		}
 		if m.ID != "washer-w7" || m.Interval <= 0 || len(m.Fields) == 0 || m.Label["en"] == "" {
 			t.Errorf("accepted without a problem: %+v", m)
 		}
