@@ -10,7 +10,11 @@ import (
 // Decoder reads payloads of every format that is chosen by profile or content type. It keeps its buffers from call to call:
 // one goroutine at a time. The zero value is ready.
 type Decoder struct {
-	json JSONDecoder
+	json      JSONDecoder
+	senmlJSON senmlJSON
+	senmlCBOR senmlCBOR
+	cbor      cborDecoder
+	line      lineDecoder
 }
 
 // Decode reads a payload of format f and calls yield for each reading in it, with the bytes it was read from (the whole
@@ -23,6 +27,14 @@ func (d *Decoder) Decode(f fleet.Format, payload []byte, now time.Time, yield fu
 	switch f {
 	case fleet.FormatJSON:
 		return d.json.Decode(payload, yield)
+	case fleet.FormatSenMLJSON:
+		return d.senmlJSON.decode(payload, now, yield)
+	case fleet.FormatSenMLCBOR:
+		return d.senmlCBOR.decode(payload, now, yield)
+	case fleet.FormatCBOR:
+		return d.cbor.decode(payload, yield)
+	case fleet.FormatLine:
+		return d.line.decode(payload, yield)
 	default:
 		return refuse(ReasonFormat, "a payload of the format %q cannot come on this topic", f)
 	}

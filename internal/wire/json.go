@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
-	"unsafe"
 
 	"aftercare/internal/fleet"
 )
@@ -21,22 +20,22 @@ const (
 
 // The reasons a payload is refused; they are the labels of the quarantine counter.
 const (
-	ReasonSyntax     = "syntax"
-	ReasonUTF8       = "utf8"
-	ReasonDepth      = "depth"
-	ReasonKeys       = "keys"
-	ReasonDuplicate  = "duplicate_key"
-	ReasonName       = "field_name"
-	ReasonNumber     = "number"
-	ReasonString     = "string"
-	ReasonArray      = "array_value"
-	ReasonTime       = "timestamp"
-	ReasonEmpty      = "no_field"
-	ReasonTooMany    = "too_many_readings"
-	ReasonFormat     = "format"        // the format cannot come here
-	ReasonVersion    = "version"       // SenML: a version we do not know
-	ReasonRequired   = "must_know"     // SenML: a field that must be understood and is not
-	ReasonContradict = "contradiction" // it names another device or model than the topic
+	ReasonSyntax    = "syntax"
+	ReasonUTF8      = "utf8"
+	ReasonDepth     = "depth"
+	ReasonKeys      = "keys"
+	ReasonDuplicate = "duplicate_key"
+	ReasonName      = "field_name"
+	ReasonNumber    = "number"
+	ReasonString    = "string"
+	ReasonArray     = "array_value"
+	ReasonTime      = "timestamp"
+	ReasonEmpty     = "no_field"
+	ReasonTooMany   = "too_many_readings"
+	ReasonFormat    = "format"    // the format cannot come here
+	ReasonVersion   = "version"   // SenML: a version we do not know
+	ReasonRequired  = "must_know" // SenML: a field that must be understood and is not
+	ReasonTag       = "tag"       // CBOR: a tag that means nothing to us
 )
 
 // DecodeError says why a payload or a reading was refused: Reason is for machines, Detail for people.
@@ -84,10 +83,9 @@ type JSONDecoder struct {
 // Numbers arrive as Float with the text they were sent as in Str. The reading and its strings alias payload and are valid
 // until yield returns. Errors are *DecodeError, or what yield returned; readings before the mistake have been yielded then.
 func (d *JSONDecoder) Decode(payload []byte, yield func(r *fleet.Reading, raw []byte) error) error {
-	if !utf8.Valid(payload) {
-		return refuse(ReasonUTF8, "the payload is not UTF-8")
+	if err := d.open(payload); err != nil {
+		return err
 	}
-	d.s, d.i, d.hasBoot = unsafe.String(unsafe.SliceData(payload), len(payload)), 0, false
 	d.space()
 	var err error
 	switch d.peek() {
@@ -104,6 +102,15 @@ func (d *JSONDecoder) Decode(payload []byte, yield func(r *fleet.Reading, raw []
 	if d.space(); d.i != len(d.s) {
 		return d.syntax("the end")
 	}
+	return nil
+}
+
+// open begins with a payload.
+func (d *JSONDecoder) open(payload []byte) error {
+	if !utf8.Valid(payload) {
+		return refuse(ReasonUTF8, "the payload is not UTF-8")
+	}
+	d.s, d.i, d.hasBoot = alias(payload), 0, false
 	return nil
 }
 
