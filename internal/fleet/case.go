@@ -99,11 +99,11 @@ type Change struct {
 	Outbox   []OutboxRow
 }
 
-// Notice is what the changes stream carries: something that happened to a case or a message, for history, dashboards and
-// pages that show it at once.
+// Notice is what the changes stream carries: something that happened to a case, a message or a command, for history,
+// dashboards and pages that show it at once.
 type Notice struct {
 	ID       string    `json:"id"`   // deterministic
-	Type     string    `json:"type"` // "case" or "message"
+	Type     string    `json:"type"` // "case", "message" or "command"
 	Device   DeviceKey `json:"device"`
 	Model    string    `json:"model,omitempty"`
 	CaseID   string    `json:"case_id"`
@@ -116,4 +116,7 @@ type Notice struct {
 	Actor    string    `json:"actor,omitempty"`
 	Detail   string    `json:"detail,omitempty"`
 	At       time.Time `json:"at"`
+	// Of a command: which one and what it asks for. Action is the state it came to.
+	CommandID string `json:"command_id,omitempty"`
+	Command   string `json:"command,omitempty"`
 }

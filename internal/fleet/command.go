@@ -70,3 +70,33 @@ type CommandReply struct {
 	RetryS int64           `json:"retry_s,omitempty"` // with not_now: ask again after so many seconds
 	Result json.RawMessage `json:"result,omitempty"`
 }
+
+// CommandAudit is one line of a command's history: who did what, when and why.
+type CommandAudit struct {
+	At     time.Time
+	Actor  string // who asked, "device", or "system"
+	Action string // the state it came to
+	Detail string
+}
+
+// CommandChange is everything one decision about a command writes, in one transaction or not at all. The store answers
+// CodeConflict when the command's version is not Expected any more (0: it does not exist yet).
+type CommandChange struct {
+	Command  Command
+	Expected int64
+	Audit    []CommandAudit
+	Outbox   []OutboxRow
+}
+
+// CommandCount is how many commands there are of one state.
+type CommandCount struct {
+	State CommandState
+	N     int
+}
+
+// DeviceReply is an answer with who gave it and when it arrived.
+type DeviceReply struct {
+	Device DeviceKey
+	At     time.Time
+	Reply  CommandReply
+}

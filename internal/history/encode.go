@@ -38,7 +38,7 @@ func findingLine(f fleet.Finding) ([]byte, error) {
 	return e.Bytes(), nil
 }
 
-// changeLine encodes something that happened to a case or a message.
+// changeLine encodes something that happened to a case, a message or a command.
 func changeLine(n fleet.Notice) ([]byte, error) {
 	var e lp.Encoder
 	e.StartLine(wire.MeasurementChange)
@@ -58,6 +58,10 @@ func changeLine(n fleet.Notice) ([]byte, error) {
 	e.AddField("person", text(n.PersonID))
 	e.AddField("actor", text(n.Actor))
 	e.AddField("detail", text(n.Detail))
+	if n.CommandID != "" {
+		e.AddField("command_id", text(n.CommandID))
+		e.AddField("command", text(n.Command))
+	}
 	e.EndLine(stamp(n.At, n.ID, 0))
 	if err := e.Err(); err != nil {
 		return nil, fmt.Errorf("encode change %q: %w", n.ID, err)
