@@ -160,7 +160,7 @@ func (s *Store) OpenCommands(ctx context.Context, tenant string, serials []strin
 		return nil, nil
 	}
 	return s.commands(ctx, "open commands", 10_000, func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("is_open = 1 AND tenant = ? AND serial IN (?)", tenant, bun.In(serials)).OrderExpr("created_at, id")
+		return q.Where("is_open = 1 AND tenant = ? AND serial IN (?)", tenant, bun.List(serials)).OrderExpr("created_at, id")
 	})
 }
 
