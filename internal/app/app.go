@@ -180,7 +180,8 @@ func (s *server) openJournal(ctx context.Context) (err error) {
 }
 
 func (s *server) buildIngest(context.Context) error {
-	s.ingest = ingest.New(s.cfg.Ingest, ingest.Deps{Journal: s.journal, Devices: s.registry, Models: s.files.Models, Log: s.log, Metrics: s.metrics})
+	s.ingest = ingest.New(s.cfg.Ingest, ingest.Deps{Journal: s.journal, Devices: s.registry, Models: s.files.Models, Log: s.log, Metrics: s.metrics,
+		Firmware: s.registry, Clocks: snapshots{s.journal}})
 	return nil
 }
 

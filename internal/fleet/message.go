@@ -74,7 +74,10 @@ type Quarantined struct {
 	Reason   string    `json:"reason"` // machine code, also the counter's label
 	Detail   string    `json:"detail"` // for people: which field, which value
 	Firmware string    `json:"firmware,omitempty"`
-	Payload  []byte    `json:"payload"`
+	// ContentType is the message's, as sent; empty: the payload is read by the model's profile, as it is then.
+	ContentType string `json:"content_type,omitempty"`
+	Cut         int    `json:"cut,omitempty"` // bytes the payload had if only its beginning was kept: it cannot be tried again
+	Payload     []byte `json:"payload"`
 }
 
 // Point is one value of a series at one time; a series is what charts draw.

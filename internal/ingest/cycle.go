@@ -46,7 +46,9 @@ func (c *cycle) add(w *worker, m *wire.Inbound, recordBytes int) {
 	}
 	c.stored += w.stored
 	if !m.Again { // what came back from quarantine is there already
-		c.reasons = append(c.reasons, w.reasons...)
+		for i := range w.aside {
+			c.reasons = append(c.reasons, w.aside[i].Reason)
+		}
 	}
 	if m.Ack != nil {
 		c.waiters = append(c.waiters, waiter{ack: m.Ack, ticket: m.Ticket, outcome: w.outcome()})

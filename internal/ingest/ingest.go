@@ -22,16 +22,24 @@ type Config struct {
 	// QueueBytes is how much may wait for the journal; beyond it Submit waits, which is the back-pressure on the doors.
 	QueueBytes int `mapstructure:"queue_bytes"`
 	// RecordBytes is the size at which a journal record of readings is closed. JetStream takes at most 1 MiB.
-	RecordBytes int `mapstructure:"record_bytes"`
-	// MaxFuture is how far ahead of us a device's clock may be before the reading is put aside.
-	MaxFuture time.Duration `mapstructure:"max_future"`
+	RecordBytes int         `mapstructure:"record_bytes"`
+	Clock       ClockConfig `mapstructure:"clock"`
 	// TickEvery is how often an idle partition is told that time goes on.
 	TickEvery time.Duration `mapstructure:"tick_every"`
 }
 
-// DefaultConfig holds up to 32 MiB and ticks every 5 s.
+// ClockConfig says which device clocks are wrong. Their readings are stored with the time corrected, and marked.
+type ClockConfig struct {
+	// MaxAhead is how far ahead of receipt a reading may be stamped.
+	MaxAhead time.Duration `mapstructure:"max_ahead"`
+	// Earliest is the first day that makes sense, as 2006-01-02: clocks that lost their battery begin long before it.
+	Earliest string `mapstructure:"earliest"`
+}
+
+// DefaultConfig holds up to 32 MiB, ticks every 5 s, and lets a clock be 2 minutes ahead and no earlier than 2020.
 func DefaultConfig() Config {
-	return Config{QueueBytes: 32 << 20, RecordBytes: 256 << 10, MaxFuture: 24 * time.Hour, TickEvery: 5 * time.Second}
+	return Config{QueueBytes: 32 << 20, RecordBytes: 256 << 10, TickEvery: 5 * time.Second,
+		Clock: ClockConfig{MaxAhead: 2 * time.Minute, Earliest: "2020-01-01"}}
 }
 
 // maxRecord leaves room for headers and one more payload below JetStream's limit.
@@ -46,8 +54,11 @@ func (c Config) Validate() error {
 	if c.RecordBytes < 1<<10 || c.RecordBytes > maxRecord {
 		errs = append(errs, fmt.Errorf("ingest.record_bytes %d: want 1024 to %d", c.RecordBytes, maxRecord))
 	}
-	if c.MaxFuture < time.Second {
-		errs = append(errs, fmt.Errorf("ingest.max_future %v: at least 1s", c.MaxFuture))
+	if c.Clock.MaxAhead < time.Second || c.Clock.MaxAhead > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("ingest.clock.max_ahead %v: want 1s to 24h", c.Clock.MaxAhead))
+	}
+	if t, err := time.Parse(time.DateOnly, c.Clock.Earliest); err != nil || t.Year() < 1970 || t.Year() > 2025 {
+		errs = append(errs, fmt.Errorf("ingest.clock.earliest %q: want a day as 2006-01-02, from 1970 to 2025", c.Clock.Earliest))
 	}
 	if c.TickEvery < time.Second {
 		errs = append(errs, fmt.Errorf("ingest.tick_every %v: at least 1s", c.TickEvery))
@@ -59,7 +70,12 @@ func (c Config) Validate() error {
 type Ingest struct {
 	deps     Deps
 	cfg      Config
+	limits   limits
 	profiles map[string]*profile
+	tracks   *tracks
+	quality  *quality
+	edges    *edges
+	ready    chan struct{} // closed when what was remembered of clocks is back
 	meter    *meter
 	workers  sync.Pool
 
@@ -75,13 +91,22 @@ func New(cfg Config, d Deps) *Ingest {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	in := &Ingest{deps: d, cfg: cfg, profiles: map[string]*profile{}, meter: newMeter(d.Metrics), room: make(chan struct{}), work: make(chan struct{}, 1)}
+	in := &Ingest{deps: d, cfg: cfg, profiles: map[string]*profile{}, meter: newMeter(d.Metrics), tracks: newTracks(), quality: newQuality(), edges: newEdges(),
+		ready: make(chan struct{}), limits: cfg.Clock.limits(), room: make(chan struct{}), work: make(chan struct{}, 1)}
 	for i := range d.Models {
 		in.profiles[d.Models[i].ID] = newProfile(&d.Models[i])
 	}
-	in.workers.New = func() any { return &worker{in: in} }
+	in.workers.New = func() any { return newWorker(in) }
 	in.pending = newCycle(d.Journal.Partitions())
+	if d.Clocks == nil {
+		close(in.ready)
+	}
 	return in
+}
+
+func (c ClockConfig) limits() limits {
+	earliest, _ := time.Parse(time.DateOnly, c.Earliest) // Validate has seen it
+	return limits{ahead: c.MaxAhead.Milliseconds(), earliest: earliest.UnixMilli()}
 }
 
 // maxCycleExtra bounds the payloads put aside and the replies in one cycle: each is a record of its own.
@@ -93,6 +118,15 @@ var ErrClosed = errors.New("ingest is closed")
 // Submit decodes and checks a message in the caller's goroutine and queues it for the next commit. It waits while the queue
 // is full. On nil, m.Ack hears the outcome exactly once; on an error (ctx ended, or ErrClosed) it hears nothing.
 func (in *Ingest) Submit(ctx context.Context, m wire.Inbound) error {
+	select {
+	case <-in.ready:
+	default:
+		select {
+		case <-in.ready:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the start: %w", ctx.Err())
+		}
+	}
 	w := in.workers.Get().(*worker)
 	defer in.workers.Put(w)
 	w.take(&m)

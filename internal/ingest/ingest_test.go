@@ -177,8 +177,11 @@ func TestWhatBecomesOfAMessage(t *testing.T) { // REL-12
 		"missing":           {washer, wm, `{` + ts + `,"temp_c":4}`, wire.Quarantined, "", "missing_field"},
 		"range":             {washer, wm, `{` + ts + `,"cycles":1,"temp_c":400}`, wire.Quarantined, "", "range"},
 		"type":              {washer, wm, `{` + ts + `,"cycles":1.5}`, wire.Quarantined, "", "wrong_type"},
-		"absurd past":       {washer, wm, `{"ts":5,"cycles":1}`, wire.Quarantined, "", "timestamp"},
-		"absurd future":     {washer, wm, fmt.Sprintf(`{"ts":%d,"cycles":1}`, now+90_000_000), wire.Quarantined, "", "timestamp"},
+		"absurd past":       {washer, wm, `{"ts":5,"cycles":1}`, wire.Stored, "cycles=1i,clock_off_ms=-1", ""},
+		"absurd future":     {washer, wm, fmt.Sprintf(`{"ts":%d,"cycles":1}`, now+90_000_000), wire.Stored, "cycles=1i,clock_off_ms=", ""},
+		"before 1970":       {washer, wm, `{"ts":-1,"cycles":1}`, wire.Quarantined, "", "timestamp"},
+		"after 2262":        {washer, wm, `{"ts":"2263-01-01T00:00:00Z","cycles":1}`, wire.Quarantined, "", "timestamp"},
+		"the mark itself":   {washer, wm, `{"cycles":1,"clock_off_ms":5}`, wire.Quarantined, "", "field_name"},
 		"wrong model":       {washer, "devices/demo/b4/WM-1/telemetry", `{"volt":1}`, wire.Quarantined, "", "wrong_model"},
 		"foreign":           {washer, "devices/demo/b4/BS-1/telemetry", `{"volt":1}`, wire.Refused, "", RefusedForeign},
 		"child for station": {drill, "devices/demo/b4/BS-1/telemetry", `{"volt":1}`, wire.Refused, "", RefusedForeign},
@@ -260,10 +263,11 @@ func TestOneMessageCannotFloodTheJournal(t *testing.T) {
 	if len(aside) != maxAside+2 {
 		t.Errorf("%d records put aside, want %d", len(aside), maxAside+2)
 	}
-	for _, q := range aside[maxAside:] {
-		if q.Reason != reasonSize || len(q.Payload) != keptRaw {
-			t.Errorf("put aside for %s with %d bytes", q.Reason, len(q.Payload))
-		}
+	if q := aside[maxAside]; q.Reason != reasonSize || len(q.Payload) != keptRaw || q.Cut != maxPayload+1 {
+		t.Errorf("put aside for %s with %d bytes of %d", q.Reason, len(q.Payload), q.Cut)
+	}
+	if q := aside[maxAside+1]; q.Reason != reasonSize || len(q.Payload) < 700_000 || q.Cut != 0 {
+		t.Errorf("put aside for %s with %d bytes, cut from %d: it fits", q.Reason, len(q.Payload), q.Cut)
 	}
 	if want := []string{"1:1", "2:1", "3:1"}; !cmp.Equal(a.got, want) {
 		t.Errorf("heard %v, want %v", a.got, want)
@@ -373,8 +377,8 @@ func TestConfigNamesFieldAndValue(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	err := Config{QueueBytes: 5, RecordBytes: 1 << 30, MaxFuture: time.Hour, TickEvery: time.Minute}.Validate()
-	for _, want := range []string{"queue_bytes 5", "record_bytes 1073741824"} {
+	err := Config{QueueBytes: 5, RecordBytes: 1 << 30, TickEvery: time.Minute, Clock: ClockConfig{MaxAhead: time.Minute, Earliest: "soon"}}.Validate()
+	for _, want := range []string{"queue_bytes 5", "record_bytes 1073741824", `earliest "soon"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}

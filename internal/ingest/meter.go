@@ -28,6 +28,8 @@ type meter struct {
 	refused     *prometheus.CounterVec
 	dropped     prometheus.Counter
 	unnumbered  prometheus.Counter
+	corrected   prometheus.Counter
+	rebirths    prometheus.Counter
 	failures    prometheus.Counter
 	waits       prometheus.Counter
 	commit      prometheus.Histogram
@@ -48,14 +50,16 @@ func newMeter(reg prometheus.Registerer) *meter {
 		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_quarantined_total", Help: "Readings or payloads put aside, by reason."}, []string{"reason"}),
 		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_readings_refused_total", Help: "Messages neither stored nor put aside, and connections turned away, by door and reason."}, []string{"door", "reason"}),
 		dropped:     prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_fields_dropped_total", Help: "Fields left out because the profile does not name them."}),
-		unnumbered:  prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_readings_unidentifiable_total", Help: "Readings stored that had neither time nor seq: a resend of one counts twice."}),
+		unnumbered:  prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_readings_unidentifiable_total", Help: "Readings stored of which a resend will not be recognised: neither time nor seq, or a wrong time and no seq."}),
+		corrected:   prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_readings_clock_corrected_total", Help: "Readings stored with another time than the device's, because its clock was wrong."}),
+		rebirths:    prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_sparkplug_rebirth_requests_total", Help: "Sparkplug edge nodes asked to announce themselves again."}),
 		failures:    prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_ingest_commit_failures_total", Help: "Cycles the journal did not take at the first try."}),
 		waits:       prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_ingest_waits_total", Help: "Times a door waited because the queue was full."}),
 		commit:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "aftercare_ingest_commit_seconds", Help: "Time of one group commit, fsync included.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 		perCycle:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "aftercare_ingest_commit_readings", Help: "Readings that shared one commit.", Buckets: prometheus.ExponentialBuckets(1, 4, 9)}),
 		byReason:    map[string]uint64{},
 	}
-	reg.MustRegister(m.in, m.stored, m.quarantined, m.refused, m.dropped, m.unnumbered, m.failures, m.waits, m.commit, m.perCycle)
+	reg.MustRegister(m.in, m.stored, m.quarantined, m.refused, m.dropped, m.unnumbered, m.corrected, m.rebirths, m.failures, m.waits, m.commit, m.perCycle)
 	return m
 }
 
@@ -64,13 +68,14 @@ func newMeter(reg prometheus.Registerer) *meter {
 func (m *meter) count(door string, w *worker) {
 	if w.again {
 		door = doorAgain
-		for _, reason := range w.reasons {
-			m.refused.WithLabelValues(door, reason).Inc()
+		for i := range w.aside {
+			m.refused.WithLabelValues(door, w.aside[i].Reason).Inc()
 		}
 	}
-	m.in.WithLabelValues(door).Add(float64(max(w.stored+len(w.reasons), 1)))
+	m.in.WithLabelValues(door).Add(float64(max(w.stored+len(w.aside), 1)))
 	m.dropped.Add(float64(w.dropped))
 	m.unnumbered.Add(float64(w.unnumbered))
+	m.corrected.Add(float64(w.corrected))
 }
 
 // cycle takes note of a commit.

@@ -3,7 +3,6 @@ package ingest
 import (
 	"fmt"
 	"strconv"
-	"time"
 
 	"aftercare/internal/fleet"
 	"aftercare/internal/wire"
@@ -54,39 +53,54 @@ func newClass(specs []fleet.FieldSpec, unknown fleet.UnknownFields) class {
 	return c
 }
 
-// earliest is the oldest device time accepted: nothing that reports to us was made before.
-var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+// Issue is one thing that is wrong, or worth knowing, about a reading or a payload.
+type Issue struct {
+	Field  string // empty: about the whole
+	Reason string // the counter's label
+	Detail string // for people: what is wrong and what would be right
+}
 
-// check gives every field the type the profile says and refuses what does not fit. r.Fields is changed in place.
-// It returns how many unknown fields were left out, or the reason and the detail of the quarantine.
-func (p *profile) check(r *fleet.Reading, now time.Time, maxFuture time.Duration) (dropped int, reason, detail string) {
-	if r.Time.Before(earliest) || r.Time.After(now.Add(maxFuture)) {
-		return 0, wire.ReasonTime, fmt.Sprintf("the reading is stamped %s: before 2000 or more than %v ahead of us", r.Time.UTC().Format(time.RFC3339), maxFuture)
-	}
-	c := &p.telemetry
-	switch r.Class {
-	case fleet.Event:
-		c = &p.event
-	case fleet.Status:
-		c = &p.status
-	}
+// notes is what a check finds beside the fields. Its strings may alias the payload.
+type notes struct {
+	unknown []string // names of fields that the profile does not name, and that were kept or left out
+	all     bool     // go on after the first problem and list them all
+	issues  []Issue  // what quarantines the reading; without all at most one
+}
+
+// bad takes note of a problem; it returns whether the check is over.
+func (n *notes) bad(reason, field, detail string) bool {
+	n.issues = append(n.issues, Issue{Field: field, Reason: reason, Detail: detail})
+	return !n.all
+}
+
+// check gives every field the type the profile says and puts into n what does not fit. r.Fields is changed in place. Whether
+// the reading is good is whether n holds more issues than before.
+func (p *profile) check(r *fleet.Reading, n *notes) {
+	c := p.class(r.Class)
 	keep, required := r.Fields[:0], 0
 	for i := range r.Fields {
 		f := r.Fields[i]
 		spec := c.find(f.Name, i)
 		if spec == nil {
-			switch c.unknown {
-			case fleet.RefuseUnknown:
-				return 0, reasonUnknown, fmt.Sprintf("%q is not in the profile of %s", f.Name, r.Model)
-			case fleet.DropUnknown:
-				dropped++
+			switch {
+			case f.Name == ClockField:
+				if n.bad(wire.ReasonName, f.Name, fmt.Sprintf("%q is reserved", f.Name)) {
+					return
+				}
+			case c.unknown == fleet.RefuseUnknown:
+				if n.bad(reasonUnknown, f.Name, fmt.Sprintf("%q is not in the profile of %s", f.Name, r.Model)) {
+					return
+				}
+			case c.unknown == fleet.DropUnknown:
+				n.unknown = append(n.unknown, f.Name)
 			default:
+				n.unknown = append(n.unknown, f.Name)
 				keep = append(keep, f)
 			}
 			continue
 		}
-		if reason, detail = fit(&f, spec); reason != "" {
-			return 0, reason, detail
+		if reason, detail := fit(&f, spec); reason != "" && n.bad(reason, f.Name, detail) {
+			return
 		}
 		if spec.Required {
 			required++
@@ -94,13 +108,23 @@ func (p *profile) check(r *fleet.Reading, now time.Time, maxFuture time.Duration
 		keep = append(keep, f)
 	}
 	r.Fields = keep
-	if len(keep) == 0 {
-		return 0, wire.ReasonEmpty, "the reading holds no field"
+	if len(keep) == 0 && n.bad(wire.ReasonEmpty, "", "the reading holds no field") {
+		return
 	}
 	if required < c.required { // names are unique, so the count says whether one is missing
-		return 0, reasonMissing, fmt.Sprintf("%q is required and missing", c.missing(r))
+		c.missing(r, n)
 	}
-	return dropped, "", ""
+}
+
+func (p *profile) class(of fleet.Class) *class {
+	switch of {
+	case fleet.Event:
+		return &p.event
+	case fleet.Status:
+		return &p.status
+	default:
+		return &p.telemetry
+	}
 }
 
 // find looks a field up; devices mostly send their fields in one order, so the place it had before is tried first.
@@ -114,14 +138,33 @@ func (c *class) find(name string, hint int) *fleet.FieldSpec {
 	return nil
 }
 
-// missing names the first required field that r does not hold.
-func (c *class) missing(r *fleet.Reading) string {
+// missing notes the required fields that r does not hold.
+func (c *class) missing(r *fleet.Reading, n *notes) {
 	for i := range c.specs {
-		if c.specs[i].Required && !holds(r.Fields, c.specs[i].Name) {
-			return c.specs[i].Name
+		if s := &c.specs[i]; s.Required && !holds(r.Fields, s.Name) && n.bad(reasonMissing, s.Name, fmt.Sprintf("%q is required and missing: %s", s.Name, describe(s))) {
+			return
 		}
 	}
-	return ""
+}
+
+// describe says what a field is to hold: "a float in °C from -40 to 120".
+func describe(s *fleet.FieldSpec) string {
+	text := "a " + s.Type.String()
+	if s.Type == fleet.Integer {
+		text = "an integer"
+	}
+	if s.Unit != "" && s.Unit != "1" {
+		text += " in " + s.Unit
+	}
+	switch {
+	case s.HasMin && s.HasMax:
+		text += fmt.Sprintf(" from %v to %v", s.Min, s.Max)
+	case s.HasMin:
+		text += fmt.Sprintf(" from %v", s.Min)
+	case s.HasMax:
+		text += fmt.Sprintf(" up to %v", s.Max)
+	}
+	return text
 }
 
 func holds(fields []fleet.Field, name string) bool {
@@ -142,7 +185,7 @@ func fit(f *fleet.Field, spec *fleet.FieldSpec) (reason, detail string) {
 		if v.Type == fleet.Boolean {
 			have = strconv.FormatBool(v.Int != 0)
 		}
-		return reasonType, fmt.Sprintf("%q is %.60q: want %s", f.Name, have, spec.Type)
+		return reasonType, fmt.Sprintf("%q is %.60q: want %s", f.Name, have, describe(spec))
 	}
 	switch spec.Type {
 	case fleet.Float:
@@ -176,7 +219,7 @@ func fit(f *fleet.Field, spec *fleet.FieldSpec) (reason, detail string) {
 		}
 	}
 	if n, ok := v.Number(); ok && (spec.HasMin && n < spec.Min || spec.HasMax && n > spec.Max) {
-		return reasonRange, fmt.Sprintf("%q is %v %s: possible is %v to %v", f.Name, n, spec.Unit, spec.Min, spec.Max)
+		return reasonRange, fmt.Sprintf("%q is %v: want %s", f.Name, n, describe(spec))
 	}
 	return "", ""
 }

@@ -21,15 +21,15 @@ const (
 const reasonReply = "bad_reply"
 
 // reply checks a device's answer to a command and makes its record. An answer is not a reading, but it is counted as one.
-func (w *worker) reply(m *wire.Inbound) {
+func (w *worker) reply() {
 	var r fleet.CommandReply
-	if detail := parseReply(m.Payload, &r); detail != "" {
-		w.putAside(m.Topic, m.Payload, reasonReply, detail)
+	if detail := parseReply(w.message.Payload, &r); detail != "" {
+		w.putAside(reasonReply, detail)
 		return
 	}
 	record, err := wire.EncodeReply(w.partition, wire.Reply{Device: w.device.Key, At: w.now, Reply: r})
 	if err != nil {
-		w.putAside(m.Topic, m.Payload, reasonReply, err.Error())
+		w.putAside(reasonReply, err.Error())
 		return
 	}
 	w.stored++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -13,9 +14,17 @@ import (
 // Run commits until ctx ends, then what is queued once more, and returns. Messages that cannot be made durable within that
 // last try hear Failed. It may be called once.
 func (in *Ingest) Run(ctx context.Context) error {
+	if err := in.remember(ctx); err != nil {
+		return in.close(err)
+	}
 	if err := in.commit(ctx, in.marks(wire.KindStart)); err != nil {
 		return in.close(err)
 	}
+	var counting sync.WaitGroup
+	defer counting.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	counting.Go(func() { in.flushing(ctx) })
 	ticker := time.NewTicker(in.cfg.TickEvery)
 	defer ticker.Stop()
 	spare := newCycle(in.deps.Journal.Partitions())
@@ -36,6 +45,33 @@ func (in *Ingest) Run(ctx context.Context) error {
 			c.done()
 			c.reset()
 			spare = c
+		}
+	}
+}
+
+// remember loads which clocks are wrong, and lets Submit go on. It tries until ctx ends: without it resends could become
+// other points than before.
+func (in *Ingest) remember(ctx context.Context) error {
+	if in.deps.Clocks == nil {
+		return nil
+	}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := in.tracks.load(ctx, in.deps.Clocks)
+		if err == nil || fleet.CodeOf(err) == fleet.CodeInvalid {
+			if err != nil {
+				in.deps.Log.Error("what was remembered of wrong clocks is lost in part; resends of their readings may become points of their own", "err", err)
+			}
+			close(in.ready)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		in.deps.Log.Error("the memory of wrong clocks does not load; nothing is taken in, trying again", "in", wait, "err", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -70,7 +106,7 @@ func (in *Ingest) commitCycle(ctx context.Context, c *cycle, idle []bool) error 
 // that the journal can never take ends it early.
 func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := in.deps.Journal.Append(ctx, records)
+		err := in.append(ctx, records)
 		if err == nil {
 			return nil
 		}
@@ -88,6 +124,14 @@ func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// append makes durable what the corrections of the records' times depend on, then the records.
+func (in *Ingest) append(ctx context.Context, records []wire.Record) error {
+	if err := in.tracks.save(ctx, in.deps.Clocks, in.deps.Now()); err != nil {
+		return err
+	}
+	return in.deps.Journal.Append(ctx, records)
 }
 
 func (in *Ingest) tick(ctx context.Context, idle []bool) error {
@@ -133,7 +177,7 @@ func (in *Ingest) drain(unfinished *cycle) error {
 	for i := len(cycles) - 1; i >= 0; i-- {
 		records = append(cycles[i].records(in.deps.Now()), records...)
 	}
-	if err := in.deps.Journal.Append(ctx, records); err != nil {
+	if err := in.append(ctx, records); err != nil {
 		n := 0
 		for _, c := range cycles {
 			n += len(c.waiters)
