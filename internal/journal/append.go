@@ -121,6 +121,9 @@ func (j *Journal) encode(r *wire.Record) (*nats.Msg, error) {
 		headerKind:     {string(r.Kind)},
 		headerReceived: {strconv.FormatInt(r.Received.UnixNano(), 10)},
 	}
+	if sums := sumsOf(r); sums != "" {
+		h[headerSums] = []string{sums}
+	}
 	if r.ID != "" {
 		h[nats.MsgIdHdr] = []string{r.ID}
 	}

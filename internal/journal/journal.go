@@ -50,6 +50,8 @@ type Journal struct {
 	cause error                  // why it is broken
 	acked map[wire.Stream]uint64 // highest sequence that was acknowledged
 	safe  func() map[int]uint64
+
+	whole map[string]stamp // files that were looked at; used by whoever dials, one at a time
 }
 
 // Open opens or makes the log. It refuses a configuration that is not valid, which includes anything but sync "always" under
@@ -82,6 +84,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Regi
 	close(j.ready)
 	// The journal's own life does not end with the context of opening it.
 	j.ctx, j.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := j.restore(ctx); err != nil {
+		j.log.Error("journal: what was saved from damaged files waits for the next start", "error", err)
+	}
 	log.Info("journal: open", "dir", cfg.Dir, "url", cfg.URL, "sync", cfg.Sync, "partitions", j.partitions, "took", time.Since(started))
 	return j, nil
 }
@@ -165,13 +170,16 @@ func (j *Journal) fail(l *link, cause error) {
 
 // dial opens a link and looks whether all that was acknowledged is there.
 func (j *Journal) dial(ctx context.Context) (*link, int, error) {
+	j.mu.Lock()
+	acked := maps.Clone(j.acked)
+	j.mu.Unlock()
+	if err := j.mend(acked); err != nil {
+		return nil, 0, err
+	}
 	l, partitions, err := dial(ctx, j.cfg, j.log)
 	if err != nil {
 		return nil, 0, err
 	}
-	j.mu.Lock()
-	acked := maps.Clone(j.acked)
-	j.mu.Unlock()
 	missing, err := l.verify(ctx, j.log, acked)
 	if err != nil {
 		l.close()
@@ -202,6 +210,9 @@ func (j *Journal) reopen(old *link) {
 			j.mu.Unlock()
 			j.metrics.reopens.Inc()
 			j.log.Info("journal: open again")
+			if err := j.restore(j.ctx); err != nil {
+				j.log.Error("journal: what was saved from damaged files waits for the next start", "error", err)
+			}
 			return
 		}
 		j.mu.Lock()

@@ -20,6 +20,8 @@ type metrics struct {
 	reopens    prometheus.Counter
 	trimmed    prometheus.Counter
 	missing    prometheus.Counter
+	damages    *prometheus.CounterVec
+	lines      *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -44,8 +46,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Readings records purged because everybody has read them and they are old."}),
 		missing: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_journal_missing_records_total",
 			Help: "Acknowledged records that were not there any more: damaged files."}),
+		damages: counter("damaged_records_total", "Records that were found damaged when the files were verified, by outcome: repaired, lost, torn, missing.",
+			"outcome"),
+		lines: counter("damaged_readings_total", "Readings in damaged records that were not repaired, by outcome: saved, lost.", "outcome"),
 	}
-	for _, c := range []prometheus.Collector{m.records, m.bytes, m.latency, m.failures, m.duplicates, m.lag, m.size, m.reopens, m.trimmed, m.missing} {
+	for _, o := range []string{OutcomeRepaired, OutcomeLost, OutcomeTorn, OutcomeMissing} {
+		m.damages.WithLabelValues(o) // 0 is an answer too
+	}
+	for _, c := range []prometheus.Collector{m.records, m.bytes, m.latency, m.failures, m.duplicates, m.lag, m.size, m.reopens, m.trimmed, m.missing, m.damages, m.lines} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("journal: register metrics: %w", err)
 		}
@@ -60,6 +68,15 @@ func (m *metrics) stored(r *wire.Record, duplicate bool) {
 	}
 	m.records.WithLabelValues(string(r.Stream)).Inc()
 	m.bytes.WithLabelValues(string(r.Stream)).Add(float64(len(r.Body)))
+}
+
+func (m *metrics) damaged(d *Damage) {
+	m.damages.WithLabelValues(d.Outcome).Add(float64(d.Records))
+	if d.Outcome == OutcomeLost || d.Outcome == OutcomeMissing {
+		m.missing.Add(float64(d.Records))
+	}
+	m.lines.WithLabelValues("saved").Add(float64(d.LinesSaved))
+	m.lines.WithLabelValues("lost").Add(float64(d.LinesLost))
 }
 
 func (m *metrics) failed(err error) {

@@ -61,7 +61,14 @@ func (j *Journal) saveSnapshot(ctx context.Context, key string, body []byte, opt
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.cfg.AckTimeout)
 	defer cancel()
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: snapshotSubject(key), Data: body}, opts...)
+	subject := snapshotSubject(key)
+	// What sums need to know of it, as decode reads it back.
+	r := wire.Record{Kind: kindSnapshot, Partition: partitionOf(subject), Body: body}
+	header := nats.Header{headerKind: {string(r.Kind)}}
+	if sums := sumsOf(&r); sums != "" {
+		header[headerSums] = []string{sums}
+	}
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: body}, opts...)
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
 		return 0, fleet.Errorf(fleet.CodeConflict, "journal: snapshot %q was changed by somebody else: %w", key, err)
@@ -71,6 +78,8 @@ func (j *Journal) saveSnapshot(ctx context.Context, key string, body []byte, opt
 	}
 	return ack.Sequence, nil
 }
+
+const kindSnapshot wire.Kind = "snapshot"
 
 func snapshotSubject(key string) string { return subjectRoot + string(wire.Snapshots) + "." + key }
 
