@@ -310,6 +310,53 @@ func TestEndWithoutBroker(t *testing.T) {
 	}
 }
 
+// countedReads is a connection that counts its reads, each of which is a system call.
+type countedReads struct {
+	net.Conn
+	reads int
+}
+
+func (c *countedReads) Read(p []byte) (int, error) {
+	c.reads++
+	return c.Conn.Read(p)
+}
+
+// paho reads a byte, a length, a body; what is there is fetched at once all the same.
+func TestConnReadsInBlocks(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ours, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	counted := &countedReads{Conn: ours}
+	c := newConn(counted, time.Second)
+	defer c.Close()
+	const packets = 200
+	if _, err := theirs.Write(make([]byte, packets*200)); err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, 198)
+	for range packets {
+		for _, part := range [][]byte{body[:1], body[:1], body} {
+			if _, err := io.ReadFull(c, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if counted.reads > packets/4 {
+		t.Errorf("%d reads for %d packets", counted.reads, packets)
+	}
+}
+
 // A connection that does not read must not hold up Close for long, and what is written together leaves together.
 func TestConnCoalescesAndCloses(t *testing.T) {
 	ours, theirs := net.Pipe()
