@@ -35,12 +35,12 @@ func (d *cborDecoder) decode(payload []byte, yield func(*fleet.Reading, []byte) 
 		return refuse(ReasonSyntax, "want a map or an array of maps")
 	}
 	start := d.i
-	list, err := d.envelope(h)
+	list, ok, err := d.envelope(h)
 	if err != nil {
 		return err
 	}
-	if list != nil {
-		return d.list(*list, 2, yield)
+	if ok {
+		return d.list(list, 2, yield)
 	}
 	d.i = start
 	if err := d.one(h, 0); err != nil {
@@ -51,12 +51,12 @@ func (d *cborDecoder) decode(payload []byte, yield func(*fleet.Reading, []byte) 
 
 // envelope looks whether the map is {"readings":[...]} or {"boot":n,"readings":[...]} and nothing else; if so, it stands
 // behind the array's head, which it returns.
-func (d *cborDecoder) envelope(h cborHead) (*cborHead, error) {
+func (d *cborDecoder) envelope(h cborHead) (list cborHead, ok bool, err error) {
 	d.hasBoot = false
 	for n := uint64(0); n < 2 && d.more(h, n); n++ {
 		key, err := d.key()
 		if err != nil {
-			return nil, err
+			return list, false, err
 		}
 		v := d.head()
 		if key == "readings" && v.major == cborArray {
@@ -65,19 +65,20 @@ func (d *cborDecoder) envelope(h cborHead) (*cborHead, error) {
 				d.skip()
 			}
 			if d.more(h, n+1) {
-				return nil, refuse(ReasonSyntax, "want nothing behind the readings")
+				return list, false, refuse(ReasonSyntax, "want nothing behind the readings")
 			}
 			d.i = first
-			return &v, nil
+			return v, true, nil
 		}
-		number, ok, err := v.number(&d.bootBuf)
-		if key != "boot" || !ok || err != nil {
+		if key != "boot" {
 			break
 		}
-		d.boot, d.hasBoot = number, true
+		if d.boot, d.hasBoot, err = v.number(&d.bootBuf); !d.hasBoot || err != nil {
+			return list, false, err
+		}
 	}
 	d.hasBoot = false
-	return nil, nil
+	return list, false, nil
 }
 
 // list reads the maps of an array whose head was read.

@@ -46,11 +46,9 @@ func FormatOf(contentType string) (f fleet.Format, ok bool) {
 	if i := strings.IndexByte(contentType, ';'); i >= 0 {
 		contentType = contentType[:i]
 	}
-	switch contentType = strings.TrimSpace(contentType); len(contentType) {
-	case len("application/json"): // the common case allocates nothing
-		if contentType == "application/json" || strings.EqualFold(contentType, "application/json") {
-			return fleet.FormatJSON, true
-		}
+	contentType = strings.TrimSpace(contentType)
+	if strings.EqualFold(contentType, "application/json") { // the common case, without an allocation
+		return fleet.FormatJSON, true
 	}
 	switch strings.ToLower(contentType) {
 	case "application/senml+json":

@@ -1,6 +1,14 @@
 // Package wire is how things look on the way: the topic grammar, the payload codecs, the batch format of the journal, and
 // findings and changes as records. It holds no state and does no input or output.
 //
+// What all payload formats have in common (SEC-08). A payload is understood as a whole or refused with a reason (DecodeError);
+// nothing is guessed or cut. Numbers keep their precision: a decimal text stays the text it was, an integer of 64 bits keeps
+// every digit, a 32-bit float becomes the shortest decimal that names it, and the profile's type is applied later. NaN,
+// infinities and numbers beyond a float64 are refused. Text is UTF-8 without control characters; binary values become
+// base64url text. A name given twice is refused, as is one that could not stand in line protocol unescaped. Objects flatten
+// with a dot, lists are no values. Depth, fields, names, texts and readings are bounded by MaxDepth, MaxKeys, MaxName,
+// MaxString and MaxReadings. Who sent it says the topic alone: nothing in a payload can name another device or model.
+//
 // Who may import it: journal, ingest, gateway, bridge, history, rules (with engine and detect), app, cmd. It imports fleet.
 package wire
 
