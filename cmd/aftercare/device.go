@@ -14,9 +14,10 @@ import (
 func newDevice() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "device",
-		Short: "Register devices, list them, end their credentials; works while the server runs",
+		Short: "Register devices, list them, change and end their credentials, give them to owners; works while the server runs",
 	}
-	cmd.AddCommand(newDeviceAdd(), newDeviceList(), newDeviceRevoke())
+	cmd.AddCommand(newDeviceAdd(), newDeviceImport(), newDeviceList(), newDeviceShow(), newDeviceRotate(), newDeviceRevoke(),
+		newDeviceClaimCode(), newDeviceClaim())
 	return cmd
 }
 

@@ -62,8 +62,9 @@ func writeSecret(path string, text []byte) error {
 	return nil
 }
 
-// withRegistry opens store and registry for a tool, also while the server runs.
-func withRegistry(ctx context.Context, cfg config.Config, files *Files, do func(*registry.Registry) error) error {
+// WithRegistry opens store and registry for a tool, also while the server runs. What do changes with its context is told as done
+// on the command line.
+func WithRegistry(ctx context.Context, cfg config.Config, files *Files, do func(context.Context, *registry.Registry) error) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
@@ -76,12 +77,12 @@ func withRegistry(ctx context.Context, cfg config.Config, files *Files, do func(
 	if err != nil {
 		return err
 	}
-	return do(r)
+	return do(registry.WithActor(ctx, "cli"), r)
 }
 
 // AddDevices registers devices in one transaction and returns their credentials in the same order.
 func AddDevices(ctx context.Context, cfg config.Config, files *Files, devices []fleet.Device) (out []DeviceCredential, err error) {
-	err = withRegistry(ctx, cfg, files, func(r *registry.Registry) error {
+	err = WithRegistry(ctx, cfg, files, func(ctx context.Context, r *registry.Registry) error {
 		for _, d := range devices {
 			if _, known := r.Device(d.Key); known {
 				return fleet.Errorf(fleet.CodeConflict, "device %q is registered already", d.Key)
@@ -101,7 +102,7 @@ func AddDevices(ctx context.Context, cfg config.Config, files *Files, devices []
 
 // ListDevices returns every registered device, in no order.
 func ListDevices(ctx context.Context, cfg config.Config, files *Files) (out []fleet.Device, err error) {
-	err = withRegistry(ctx, cfg, files, func(r *registry.Registry) error {
+	err = WithRegistry(ctx, cfg, files, func(_ context.Context, r *registry.Registry) error {
 		for d := range r.Devices {
 			out = append(out, *d)
 		}
@@ -112,7 +113,7 @@ func ListDevices(ctx context.Context, cfg config.Config, files *Files) (out []fl
 
 // RevokeDevices ends the credentials of devices.
 func RevokeDevices(ctx context.Context, cfg config.Config, files *Files, keys []fleet.DeviceKey) error {
-	return withRegistry(ctx, cfg, files, func(r *registry.Registry) error {
+	return WithRegistry(ctx, cfg, files, func(ctx context.Context, r *registry.Registry) error {
 		for _, k := range keys {
 			if err := r.Revoke(ctx, k); err != nil {
 				return err

@@ -75,6 +75,13 @@ type Provisioning interface {
 	SaveProvisioning(ctx context.Context, k fleet.ProvisioningKey, events ...fleet.SecurityEvent) error
 	// FirstContact decides in the transaction whether the device may have credential c, and is CodeDenied if not.
 	FirstContact(ctx context.Context, d fleet.Device, c fleet.Credential, events ...fleet.SecurityEvent) error
+	// SaveClaimCodes is CodeConflict if another device has one of the codes.
+	SaveClaimCodes(ctx context.Context, codes []fleet.ClaimCode, events ...fleet.SecurityEvent) error
+	// Claim makes a person the owner of the device of the code; CodeNotFound without a valid code, CodeConflict if it is
+	// somebody else's.
+	Claim(ctx context.Context, tenant string, hash []byte, personID string, e fleet.SecurityEvent) (fleet.DeviceKey, error)
+	// SecurityEvents returns events of a tenant, newest first.
+	SecurityEvents(ctx context.Context, f fleet.SecurityFilter) ([]fleet.SecurityEvent, error)
 }
 
 // Deps is what the registry is built on.
@@ -84,17 +91,20 @@ type Deps struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time // nil means time.Now
+	// MayClaim limits how often somebody tries claim codes: an error refuses the try. It is called for every one. nil: no limit.
+	MayClaim func(tenant, personID string) error
 }
 
 // Registry is the look-up. Reads take no lock and allocate nothing. What they return is shared: never change it.
 type Registry struct {
-	cfg     Config
-	store   Store
-	log     *slog.Logger
-	now     func() time.Time
-	metrics *metrics
-	key     []byte
-	models  map[string]*fleet.Model
+	cfg      Config
+	store    Store
+	log      *slog.Logger
+	now      func() time.Time
+	metrics  *metrics
+	key      []byte
+	mayClaim func(tenant, personID string) error
+	models   map[string]*fleet.Model
 
 	devices      shards[*entry]
 	people       shards[*fleet.Person] // by tenant and person id
@@ -124,7 +134,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, store: d.Store, log: d.Log, now: d.Now, metrics: newMetrics(d.Registerer),
+	r := &Registry{cfg: cfg, store: d.Store, log: d.Log, now: d.Now, mayClaim: d.MayClaim, metrics: newMetrics(d.Registerer),
 		models: make(map[string]*fleet.Model, len(d.Models))}
 	if r.now == nil {
 		r.now = time.Now
@@ -187,6 +197,20 @@ func (r *Registry) Devices(yield func(*fleet.Device) bool) {
 			return
 		}
 	}
+}
+
+// Credentials returns what is kept of a device's credentials, ended ones too, in no order.
+func (r *Registry) Credentials(key fleet.DeviceKey) []fleet.Credential {
+	e, ok := r.devices.get(key)
+	if !ok {
+		return nil
+	}
+	return append([]fleet.Credential(nil), e.credentials...)
+}
+
+// SecurityEvents returns who changed what about access, newest first.
+func (r *Registry) SecurityEvents(ctx context.Context, f fleet.SecurityFilter) ([]fleet.SecurityEvent, error) {
+	return r.store.SecurityEvents(ctx, f)
 }
 
 // Model returns a model's profile.

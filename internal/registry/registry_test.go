@@ -33,7 +33,7 @@ func start(t *testing.T, dir string, now func() time.Time) process {
 	return p
 }
 
-func tryStart(t *testing.T, dir string, now func() time.Time) (process, error) {
+func tryStart(t testing.TB, dir string, now func() time.Time, change ...func(*registry.Deps)) (process, error) {
 	t.Helper()
 	scfg := store.DefaultConfig()
 	scfg.Path = filepath.Join(dir, "x.db")
@@ -43,13 +43,31 @@ func tryStart(t *testing.T, dir string, now func() time.Time) (process, error) {
 	cfg := registry.DefaultConfig()
 	cfg.KeyFile = filepath.Join(dir, "registry.key")
 	reg := prometheus.NewRegistry()
-	r, err := registry.New(t.Context(), cfg, registry.Deps{Store: s, Models: []fleet.Model{
+	d := registry.Deps{Store: s, Models: []fleet.Model{
 		{ID: "washer-w7", Category: "washing-machine"}, {ID: "base-b4", Category: "base-station"}, {ID: "drill-d18", Category: "cordless-drill"}},
-		Log: obs.Discard(), Registerer: reg, Now: now})
+		Log: obs.Discard(), Registerer: reg, Now: now}
+	for _, c := range change {
+		c(&d)
+	}
+	r, err := registry.New(t.Context(), cfg, d)
 	return process{r, reg}, err
 }
 
-func must(t *testing.T, err error) {
+func startFuzz(t testing.TB) process {
+	t.Helper()
+	p, err := tryStart(t, t.TempDir(), nil)
+	must(t, err)
+	return p
+}
+
+func startLimited(t *testing.T, limit func(tenant, person string) error) process {
+	t.Helper()
+	p, err := tryStart(t, t.TempDir(), nil, func(d *registry.Deps) { d.MayClaim = limit })
+	must(t, err)
+	return p
+}
+
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

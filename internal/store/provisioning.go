@@ -26,16 +26,6 @@ type provisioningRow struct {
 	Rev           int64  `bun:"rev"`
 }
 
-type claimRow struct {
-	bun.BaseModel `bun:"table:claim_codes"`
-	Tenant        string `bun:"tenant,pk"`
-	Serial        string `bun:"serial,pk"`
-	Hash          string `bun:"hash"`
-	CreatedAt     int64  `bun:"created_at"`
-	ExpiresAt     int64  `bun:"expires_at"`
-	UsedAt        int64  `bun:"used_at"`
-}
-
 type securityRow struct {
 	bun.BaseModel `bun:"table:security_events"`
 	N             int64  `bun:"n,pk"`

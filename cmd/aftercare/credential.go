@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/registry"
+)
+
+func newDeviceRotate() *cobra.Command {
+	var tenant, out string
+	var finish bool
+	cmd := registryTool("rotate SERIAL", "Give a device a new secret; the old one works until it has used the new one for some days", cobra.ExactArgs(1),
+		func(ctx context.Context, r *registry.Registry, args []string, w io.Writer) error {
+			key := fleet.DeviceKey{Tenant: tenant, Serial: args[0]}
+			if finish {
+				return r.FinishRotation(ctx, key)
+			}
+			if err := mayWriteSecrets(out); err != nil {
+				return err
+			}
+			secret, err := r.Rotate(ctx, key)
+			if err != nil {
+				return err
+			}
+			return handOut(w, out, credentials(r, tenant, map[fleet.DeviceKey]string{key: secret}))
+		})
+	tenantFlag(cmd, &tenant)
+	cmd.Flags().BoolVar(&finish, "finish", false, "make no secret, end all but the newest now")
+	cmd.Flags().StringVar(&out, "out", "", "new file for the credential")
+	return cmd
+}
+
+func newDeviceClaimCode() *cobra.Command {
+	var tenant string
+	var expires time.Duration
+	cmd := registryTool("claim-code SERIAL...", "Make codes with which somebody becomes the devices' owner; a new one replaces the old one", cobra.MinimumNArgs(1),
+		func(ctx context.Context, r *registry.Registry, serials []string, w io.Writer) error {
+			keys := make([]fleet.DeviceKey, 0, len(serials))
+			for _, s := range serials {
+				keys = append(keys, fleet.DeviceKey{Tenant: tenant, Serial: s})
+			}
+			var until time.Time
+			if expires > 0 {
+				until = time.Now().Add(expires)
+			}
+			codes, err := r.ClaimCodes(ctx, keys, until)
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				if _, err := fmt.Fprintf(w, "%s %s\n", k.Serial, codes[k]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	tenantFlag(cmd, &tenant)
+	cmd.Flags().DurationVar(&expires, "expires", registry.ClaimExpiry, "how long they are good for; 0: for ever, for codes printed into the box")
+	return cmd
+}
+
+func newDeviceClaim() *cobra.Command {
+	var tenant, person string
+	cmd := registryTool("claim CODE", "Make a person the owner of the device that has the code", cobra.ExactArgs(1),
+		func(ctx context.Context, r *registry.Registry, args []string, w io.Writer) error {
+			key, err := r.Claim(ctx, tenant, args[0], person)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(w, "%s belongs to %s\n", key.Serial, person)
+			return err
+		})
+	tenantFlag(cmd, &tenant)
+	cmd.Flags().StringVar(&person, "person", "", "the owner's id")
+	if err := cmd.MarkFlagRequired("person"); err != nil { // the flag is defined just above
+		panic(err)
+	}
+	return cmd
+}
+
+func newDeviceShow() *cobra.Command {
+	var tenant string
+	cmd := registryTool("show SERIAL", "Show a device, its credentials without the secrets, and who changed them", cobra.ExactArgs(1),
+		func(ctx context.Context, r *registry.Registry, args []string, w io.Writer) error {
+			return showDevice(ctx, r, fleet.DeviceKey{Tenant: tenant, Serial: args[0]}, w)
+		})
+	tenantFlag(cmd, &tenant)
+	return cmd
+}
+
+func showDevice(ctx context.Context, r *registry.Registry, key fleet.DeviceKey, out io.Writer) error {
+	d, ok := r.Device(key)
+	if !ok {
+		return fleet.Errorf(fleet.CodeNotFound, "device %q is not registered", key)
+	}
+	events, err := r.SecurityEvents(ctx, fleet.SecurityFilter{Tenant: key.Tenant, Subject: key.Serial, Limit: 20})
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	state := "valid"
+	if d.Revoked {
+		state = "revoked"
+	}
+	for _, f := range [][2]string{{"device", key.String()}, {"state", state}, {"model", d.Model}, {"category", d.Category}, {"name", d.Name}, {"room", d.Room},
+		{"region", d.Region}, {"firmware", d.Firmware}, {"hardware", d.Hardware}, {"batch", d.Batch}, {"station", d.Parent}, {"owner", d.OwnerID},
+		{"seller", d.Seller}, {"installed", day(d.InstalledAt)}, {"warranty until", day(d.WarrantyUntil)}} {
+		if f[1] != "" {
+			fmt.Fprintf(w, "%s\t%s\n", f[0], f[1])
+		}
+	}
+	cs := r.Credentials(key)
+	slices.SortFunc(cs, func(a, b fleet.Credential) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	if len(cs) > 0 {
+		fmt.Fprintln(w, "\nCREDENTIAL\tMADE\tFIRST USED\tENDED")
+	}
+	for _, c := range cs {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.ID, moment(c.CreatedAt), moment(c.UsedAt), moment(c.RevokedAt))
+	}
+	if len(events) > 0 {
+		fmt.Fprintln(w, "\nWHEN\tWHO\tWHAT\tDETAIL")
+	}
+	for _, e := range events {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", moment(e.At), e.Actor, e.Action, e.Detail)
+	}
+	return w.Flush()
+}
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
