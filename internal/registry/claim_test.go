@@ -63,7 +63,7 @@ func TestClaim(t *testing.T) {
 		{ID: "eve", Tenant: "rival", Locale: "de", Zone: "UTC"}}))
 	codes := func(expires time.Time, serials ...string) []string {
 		t.Helper()
-		var keys []fleet.DeviceKey
+		keys := make([]fleet.DeviceKey, 0, len(serials))
 		for _, s := range serials {
 			keys = append(keys, key(s))
 		}

@@ -92,7 +92,7 @@ func TestEveryBadRowIsNamed(t *testing.T) {
 	wantBad(t, p, h+"X,,\n", "2: model: is missing")
 	wantBad(t, p, h+"X,washer,\n", `2: model: there is no profile of model "washer"`)
 	wantBad(t, p, h+"OLD,base-b4,\n", `2: model: "OLD" is registered as model "washer-w7"`)
-	wantBad(t, p, h+"X1,washer-w7,\nX1,washer-w7,\n", `3: serial: "X1" is in line 2 already`)
+	wantBad(t, p, h+"X1,washer-w7,\nWM,washer-w7,\nX1,washer-w7,\n", `4: serial: "X1" is in line 2 already`)
 	wantBad(t, p, h+"X,drill-d18,NONE\n", `2: parent: "NONE" is neither registered nor in the list`)
 	wantBad(t, p, h+"X,drill-d18,X\n", `2: parent: a device is not its own base station`)
 	wantBad(t, p, h+"X,drill-d18,OLD-D\n", `2: parent: base station "OLD-D" has a base station itself`)
@@ -109,7 +109,7 @@ func TestEveryBadRowIsNamed(t *testing.T) {
 	wantBad(t, p, "serial,model,installed_at,warranty_until\nX,washer-w7,2026-03-01,2026-02-28\n", "2: warranty_until: the warranty ends before")
 
 	rep := importList(t, p, h+"C,drill-d18,P\n\"open,washer-w7,\nP,no-such,\nGOOD,washer-w7,\nC2,drill-d18,C\n")
-	var lines []string
+	lines := make([]string, 0, len(rep.Bad))
 	for _, b := range rep.Bad {
 		lines = append(lines, b.String())
 	}

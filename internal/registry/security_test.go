@@ -101,7 +101,7 @@ func TestSecurityEventsAreKeptInOrder(t *testing.T) {
 	must(t, p.RevokeProvisioning(t.Context(), "demo", id))
 	events, err := p.SecurityEvents(t.Context(), fleet.SecurityFilter{Tenant: "demo"})
 	must(t, err)
-	var got []string
+	got := make([]string, 0, len(events))
 	for i, e := range events {
 		got = append(got, e.Action)
 		if e.N != int64(len(events)-i) || e.At.IsZero() || e.Actor == "" || e.Subject == "" {
