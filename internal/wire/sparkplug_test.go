@@ -19,7 +19,7 @@ var spTimeBase = time.UnixMilli(1700000000123)
 func whole(n int64) fleet.Value { return fleet.Value{Type: fleet.Integer, Int: n} }
 
 // metrics decodes a payload and returns copies of its readings.
-func metrics(t interface{ Fatal(...any) }, payload []byte) (*SparkplugPayload, []fleet.Reading, error) {
+func metrics(payload []byte) (*SparkplugPayload, []fleet.Reading, error) {
 	var d SparkplugDecoder
 	var p SparkplugPayload
 	if err := d.Decode(payload, &p); err != nil {
@@ -54,7 +54,7 @@ func TestSparkplugBirthAndData(t *testing.T) {
 		{Name: "gone", Type: SpInt8, Null: true},
 		{Name: "peek", Type: SpInt8, Transient: true, Value: whole(1)},
 	}})
-	p, got, err := metrics(t, birth)
+	p, got, err := metrics(birth)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,20 +102,20 @@ func TestSparkplugRefuses(t *testing.T) { // SEC-08
 		"reserved":      {SparkplugMetric{Name: "tenant", Type: SpInt8, Value: whole(1)}, ReasonName},
 		"negative seq":  {SparkplugMetric{Name: "seq", Type: SpInt8, Value: whole(-1)}, ReasonNumber},
 	} {
-		_, got, err := metrics(t, AppendSparkplug(nil, &SparkplugPayload{Time: spTimeBase, Metrics: []SparkplugMetric{c.m}}))
+		_, got, err := metrics(AppendSparkplug(nil, &SparkplugPayload{Time: spTimeBase, Metrics: []SparkplugMetric{c.m}}))
 		var de *DecodeError
 		if !errors.As(err, &de) || de.Reason != c.reason || len(got) != 0 {
 			t.Errorf("%s: %v, want %s (%v)", name, err, c.reason, got)
 		}
 	}
 	two := &SparkplugPayload{Time: spTimeBase, Metrics: []SparkplugMetric{{Name: "a/b", Type: SpInt8, Value: whole(1)}, {Name: "a.b", Type: SpInt8, Value: whole(2)}}}
-	if _, _, err := metrics(t, AppendSparkplug(nil, two)); reasonOf(err) != ReasonDuplicate {
+	if _, _, err := metrics(AppendSparkplug(nil, two)); reasonOf(err) != ReasonDuplicate {
 		t.Errorf("two names that become one: %v", err)
 	}
 	group := protowire.AppendTag(nil, 9, protowire.StartGroupType)
 	for in, reason := range map[string]string{"\x0a": ReasonSyntax, "\x12\x05a": ReasonSyntax, string(group): ReasonSyntax, "\x0a\x00": ReasonSyntax,
 		"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01": ReasonTime, "\x18\x80\x02": ReasonNumber, strings.Repeat("\x12\x00", MaxMetrics+1): ReasonTooMany} {
-		if _, _, err := metrics(t, []byte(in)); reasonOf(err) != reason {
+		if _, _, err := metrics([]byte(in)); reasonOf(err) != reason {
 			t.Errorf("%.20q: %v, want %s", in, err, reason)
 		}
 	}
@@ -134,7 +134,7 @@ func TestSparkplugUnsupportedIsCounted(t *testing.T) {
 	m = protowire.AppendBytes(protowire.AppendTag(m, spDataSet, protowire.BytesType), []byte{8, 1})
 	payload := protowire.AppendBytes(protowire.AppendTag(nil, spPayloadMetrics, protowire.BytesType), m)
 	payload = append(payload, AppendSparkplug(nil, &SparkplugPayload{Time: spTimeBase, Metrics: []SparkplugMetric{{Name: "a", Type: SpInt8, Value: whole(1)}}})...)
-	p, got, err := metrics(t, payload)
+	p, got, err := metrics(payload)
 	if err != nil || p.Unsupported != 1 || len(got) != 1 || len(got[0].Fields) != 1 {
 		t.Errorf("%v %d %v", err, p.Unsupported, got)
 	}
@@ -151,7 +151,7 @@ func TestSparkplugHistoryIsReadingsOfTheirOwn(t *testing.T) {
 		{Name: "d", Type: SpInt8, Time: at(-2), Value: whole(6)},
 		{Name: "d", Type: SpInt8, Time: at(-1), Value: whole(7)},
 	}})
-	_, got, err := metrics(t, payload)
+	_, got, err := metrics(payload)
 	want := []fleet.Reading{
 		{Time: at(-60), Fields: []fleet.Field{num("a", "1", 1), num("b", "2", 2)}},
 		{Time: at(-50), Fields: []fleet.Field{num("a", "3", 3)}},
@@ -180,7 +180,7 @@ func TestSparkplugIntegers(t *testing.T) {
 		}
 		m := appendVarint(appendVarint(nil, spType, uint64(typ)), field, wide)
 		m = protowire.AppendString(protowire.AppendTag(m, spName, protowire.BytesType), "a")
-		p, _, err := metrics(t, protowire.AppendBytes(protowire.AppendTag(nil, spPayloadMetrics, protowire.BytesType), m))
+		p, _, err := metrics(protowire.AppendBytes(protowire.AppendTag(nil, spPayloadMetrics, protowire.BytesType), m))
 		if v := p.Metrics[0].Value; err != nil || v.Float != float64(n) || v.Str != string(appendValue(nil, &fleet.Value{Type: fleet.Integer, Int: n})[:len(v.Str)]) {
 			t.Fatalf("%d as type %d: %+v, %v %v", n, typ, v, err, p.Metrics[0].Err)
 		}
@@ -200,6 +200,11 @@ func FuzzDecodeSparkplug(f *testing.F) {
 	f.Add(AppendSparkplug(nil, &SparkplugPayload{Time: spTimeBase, HasSeq: true, Seq: 3, Metrics: []SparkplugMetric{
 		{Name: "a/b c", Type: SpFloat, Value: fleet.Value{Float: 1.5}}, {Name: "n", Type: SpInt64, Time: spTimeBase, Historical: true, Value: whole(-5)},
 		{Name: "s", Type: SpString, Value: fleet.Value{Type: fleet.String, Str: `a"\b`}}, {Alias: 7, HasAlias: true, Value: boolValue(true)}}}))
+	goldenFiles(f, func(_ string, format fleet.Format, payload []byte) {
+		if format == fleet.FormatSparkplug {
+			f.Add(payload)
+		}
+	})
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		var d SparkplugDecoder
 		var p SparkplugPayload
