@@ -181,7 +181,7 @@ func (s *server) openJournal(ctx context.Context) (err error) {
 
 func (s *server) buildIngest(context.Context) error {
 	s.ingest = ingest.New(s.cfg.Ingest, ingest.Deps{Journal: s.journal, Devices: s.registry, Models: s.files.Models, Log: s.log, Metrics: s.metrics,
-		Firmware: s.registry, Clocks: snapshots{s.journal}})
+		Firmware: s.registry, Quality: s.store, Clocks: snapshots{s.journal}})
 	return nil
 }
 

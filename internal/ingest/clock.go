@@ -30,13 +30,14 @@ const (
 type clock struct {
 	seen          bool
 	boot, seq, ms int64 // of the newest reading by boot and seq, on the device's clock
+	off           int64 // by which that one was wrong
 	wrong         []bootClock
 }
 
 // bootClock says how wrong the clock was within one boot. What no span covers was right.
 type bootClock struct {
 	Boot  int64  `json:"boot"`
-	Top   int64  `json:"top"` // the highest seq when it last changed
+	Top   int64  `json:"top"` // the highest seq that was seen since the clock was first wrong
 	At    int64  `json:"at"`  // when it last changed, milliseconds
 	Spans []span `json:"spans"`
 }
@@ -79,38 +80,40 @@ func (c *clock) judge(r *fleet.Reading, at int64, again bool, l limits) verdict 
 		return verdict{}
 	}
 	forward := !again && (!c.seen || r.Boot > c.boot || r.Boot == c.boot && r.Seq > c.seq)
-	jump := forward && c.seen && r.Boot == c.boot && ms < c.ms-maxJump.Milliseconds()
-	if forward {
-		c.seen, c.boot, c.seq, c.ms = true, r.Boot, r.Seq, ms
-	}
-	var b *bootClock
-	if len(c.wrong) > 0 {
-		b = c.of(r.Boot)
-	}
-	if s := b.at(r.Seq); s != nil {
-		if t := ms - s.Off; !jump && t <= at+l.ahead && t >= l.earliest {
-			return verdict{off: s.Off}
+	b := c.of(r.Boot)
+	s := b.at(r.Seq)
+	fresh := forward && (b == nil || r.Seq > b.Top) // not seen before, as far as we know
+	jump := fresh && c.seen && r.Boot == c.boot && ms < c.ms-maxJump.Milliseconds() && (s != nil || c.off == 0)
+	v := verdict{}
+	switch {
+	case s != nil && !jump && ms-s.Off <= at+l.ahead && ms-s.Off >= l.earliest:
+		v.off = s.Off
+	case s == nil && !bad && !jump:
+	default:
+		if v.off = ms - at; !bad && (!jump || v.off >= -l.ahead) {
+			v.off = 0 // it is right again
 		}
-	} else if !bad && !jump {
-		return verdict{}
+		if b == nil {
+			b = c.add(r.Boot)
+		}
+		if len(b.Spans) >= maxSpans {
+			v.forgets = true
+			break
+		}
+		if v.changed = true; fresh {
+			b.from(r.Seq, v.off)
+		} else {
+			v.off = b.one(r.Seq, v.off, ms, at, l)
+		}
+		b.At = at
 	}
-	off := ms - at
-	if !bad && (!jump || off >= -l.ahead) {
-		off = 0 // it is right again
+	if b != nil && !again {
+		b.Top = max(b.Top, r.Seq)
 	}
-	if b == nil {
-		b = c.add(r.Boot)
+	if forward {
+		c.seen, c.boot, c.seq, c.ms, c.off = true, r.Boot, r.Seq, ms, v.off
 	}
-	if len(b.Spans) >= maxSpans {
-		return verdict{off: off, forgets: true}
-	}
-	if forward && r.Seq > b.Top {
-		b.from(r.Seq, off)
-	} else {
-		off = b.one(r.Seq, off, ms, at, l)
-	}
-	b.Top, b.At = max(b.Top, r.Seq), at
-	return verdict{off: off, changed: true}
+	return v
 }
 
 func (c *clock) of(boot int64) *bootClock {
@@ -133,7 +136,11 @@ func (c *clock) add(boot int64) *bootClock {
 		}
 		c.wrong = slices.Delete(c.wrong, oldest, oldest+1)
 	}
-	c.wrong = append(c.wrong, bootClock{Boot: boot, Top: -1})
+	top := int64(-1)
+	if c.seen && c.boot == boot {
+		top = c.seq
+	}
+	c.wrong = append(c.wrong, bootClock{Boot: boot, Top: top})
 	return &c.wrong[len(c.wrong)-1]
 }
 

@@ -173,6 +173,7 @@ func (in *Ingest) drain(unfinished *cycle) error {
 		cycles = append(cycles, unfinished)
 	}
 	cycles = append(cycles, last)
+	in.tracks.touch()
 	records := in.marks(wire.KindStop)
 	for i := len(cycles) - 1; i >= 0; i-- {
 		records = append(cycles[i].records(in.deps.Now()), records...)

@@ -89,6 +89,20 @@ func (t *tracks) changed(k fleet.DeviceKey, tr *track) {
 	t.dirty.Store(true)
 }
 
+// touch makes the next save write everything, also what changes without need to be durable at once: how far wrong clocks' readings
+// have come.
+func (t *tracks) touch() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		if len(s.wrong) > 0 {
+			s.dirty.Store(true)
+			t.dirty.Store(true)
+		}
+		s.mu.Unlock()
+	}
+}
+
 // wrongClock is a device in a snapshot.
 type wrongClock struct {
 	Device fleet.DeviceKey `json:"device"`
