@@ -81,7 +81,7 @@ func (t *Tracker) emit(ctx context.Context) bool {
 			s.mu.Lock()
 			t.unsent = append(t.unsent, s.pending...)
 			s.pending = s.pending[:0]
-			if cap(s.pending) > batch {
+			if cap(s.pending) > 16 {
 				s.pending = nil // a herd is no reason to keep the room
 			}
 			s.mu.Unlock()
