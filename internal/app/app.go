@@ -84,8 +84,10 @@ func (s *server) claim() error {
 		}
 	}
 	if s.has("gateway") {
-		if err := free(s.cfg.Gateway.Listen, "gateway.listen"); err != nil {
-			return err
+		for key, address := range s.cfg.Gateway.Addresses() {
+			if err := free(address, key); err != nil {
+				return err
+			}
 		}
 	}
 	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {

@@ -87,7 +87,9 @@ func (s *server) await() error {
 	}
 	select {
 	case <-s.gateway.Ready():
-		s.addresses.MQTT = s.gateway.Addr().String()
+		if a := s.gateway.Addr(); a != nil { // there may be TLS only
+			s.addresses.MQTT = a.String()
+		}
 		return nil
 	case err := <-s.life.ended:
 		return err

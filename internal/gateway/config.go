@@ -3,13 +3,14 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"net"
 	"time"
 )
 
 // Config says where the gateway listens and what a connection may use. Durations are wall clock.
 type Config struct {
-	Listen string `mapstructure:"listen"` // host:port for plain TCP; port 0 takes a free one
+	Listen string    `mapstructure:"listen" help:"host:port of MQTT over plain TCP; empty: off"` // port 0 takes a free one
+	TLS    TLSConfig `mapstructure:"tls"`
+	WS     WSConfig  `mapstructure:"ws"`
 
 	MaxClients       int           `mapstructure:"max_clients"`        // open connections, authenticated or not
 	MaxPerDevice     int           `mapstructure:"max_per_device"`     // connections with one identity
@@ -30,6 +31,8 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Listen:           "127.0.0.1:1883",
+		TLS:              TLSConfig{ClientAuth: "off", Identity: "cn", CRLPolicy: "refuse"},
+		WS:               WSConfig{Path: "/mqtt"},
 		MaxClients:       100_000,
 		MaxPerDevice:     16,
 		MaxPacket:        64 << 10,
@@ -48,9 +51,7 @@ func DefaultConfig() Config {
 // Validate names the field and the value of everything that is wrong.
 func (c Config) Validate() error {
 	var errs []error
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		errs = append(errs, fmt.Errorf("gateway.listen %q: want host:port: %w", c.Listen, err))
-	}
+	errs = append(errs, c.validateTransports()...)
 	for _, f := range []struct {
 		name         string
 		v, low, high int

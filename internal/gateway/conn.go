@@ -3,7 +3,6 @@ package gateway
 import (
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -12,32 +11,30 @@ import (
 // conn is a device's connection as mochi sees it. It bounds what may come before authentication, keeps mochi from setting a
 // deadline for every packet, and orders the writes of mochi and of the flusher.
 type conn struct {
-	net.Conn
-	raw          *rawWriter // nil where a write that never waits is not possible (TLS, pipes)
+	net.Conn     // what mochi reads and writes: the socket itself, or TLS or WebSocket on it
+	sock         *socket
+	transport    Transport
 	writeTimeout time.Duration
-	host         string // remote address without port
+	host         string      // remote address without port
+	cert         *clientCert // nil without one
 
 	guard     firstPacket // used by the reader only
 	readUntil time.Time   // read deadline last set; reader only
 	session   *session    // set once, before the session can be found by anybody else
 
-	wmu  sync.Mutex
-	rest []byte // of a write that the socket took in part; goes before anything else
+	wmu sync.Mutex
 }
 
 // deadlineGrain is how much a read deadline may be early: mochi moves it with every packet.
 const deadlineGrain = 100 * time.Millisecond
 
-func newConn(nc net.Conn, c Config) *conn {
+func newConn(nc net.Conn, t Transport, c Config) *conn {
 	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
 	if err != nil {
 		host = nc.RemoteAddr().String()
 	}
-	out := &conn{Conn: nc, writeTimeout: c.WriteTimeout, host: host, guard: firstPacket{max: c.MaxConnect}}
-	if sc, ok := nc.(syscall.Conn); ok {
-		out.raw = newRawWriter(sc)
-	}
-	return out
+	sock := newSocket(nc)
+	return &conn{Conn: sock, sock: sock, transport: t, writeTimeout: c.WriteTimeout, host: host, guard: firstPacket{max: c.MaxConnect}}
 }
 
 // Read checks the head of the first packet before mochi allocates what it announces.
@@ -64,20 +61,19 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-// Write writes all of p, waiting at most the write timeout; after an error the connection is closed, because the client can
-// no longer tell where a packet begins.
+// Write writes all of p, waiting at most the write timeout for the client to read; after an error the connection is closed,
+// because the client can no longer tell where a packet begins.
 func (c *conn) Write(p []byte) (int, error) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	_ = c.SetWriteDeadline(time.Now().Add(c.writeTimeout))
-	var err error
-	if len(c.rest) > 0 {
-		_, err = c.Conn.Write(c.rest)
-		c.rest = nil
-	}
-	n := 0
-	if err == nil {
-		n, err = c.Conn.Write(p)
+	n, err := 0, c.sock.drain(c.writeTimeout)
+	if err == nil && len(p) > 0 {
+		if c.sock.raw == nil {
+			_ = c.sock.Conn.SetWriteDeadline(time.Now().Add(c.writeTimeout))
+		}
+		if n, err = c.Conn.Write(p); err == nil {
+			err = c.sock.drain(c.writeTimeout)
+		}
 	}
 	if err != nil {
 		if c.session != nil {
@@ -86,29 +82,23 @@ func (c *conn) Write(p []byte) (int, error) {
 		_ = c.Close()
 		return n, err
 	}
-	_ = c.SetWriteDeadline(time.Time{})
 	return n, nil
 }
 
 // tryWrite writes p if the socket takes it at once; it never waits. Otherwise it reports false, and the caller has another
-// goroutine Write the left bytes, which are p or, if the socket took some of it, nothing: conn keeps those itself.
+// goroutine Write the left bytes, which are p or, if they are on the way already, nothing: the socket keeps those itself.
 func (c *conn) tryWrite(p []byte) (left []byte, complete bool, err error) {
-	if c.raw == nil || !c.wmu.TryLock() {
+	if c.sock.raw == nil || !c.wmu.TryLock() {
 		return p, false, nil
 	}
 	defer c.wmu.Unlock()
-	if len(c.rest) > 0 {
+	if c.sock.pending() {
 		return p, false, nil
 	}
-	n, err := c.raw.write(p)
-	if err != nil || n == len(p) {
+	if _, err := c.Conn.Write(p); err != nil {
 		return nil, true, err
 	}
-	if n == 0 {
-		return p, false, nil
-	}
-	c.rest = append([]byte(nil), p[n:]...)
-	return nil, false, nil
+	return nil, !c.sock.pending(), nil
 }
 
 // firstPacket checks that a connection begins with a CONNECT of bounded size.

@@ -25,10 +25,9 @@ func (g *Gateway) connect(cl *mqtt.Client, pk *packets.Packet) error {
 	if !ok || g.closing.Load() {
 		return g.turnAway(cl, refusal{packets.ErrServerUnavailable, "shutdown"}, "")
 	}
-	username := string(pk.Connect.Username)
-	named, ok := parseUsername(username)
-	if !ok {
-		return g.turnAway(cl, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}, c.host)
+	named, username, no := g.claims(c, pk)
+	if no.reason != "" {
+		return g.turnAway(cl, no, c.host)
 	}
 	source := c.host + " " + username
 	kicks := g.kicks.Load()
@@ -74,6 +73,9 @@ func (g *Gateway) turnAway(cl *mqtt.Client, no refusal, source string) error {
 }
 
 func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, pk *packets.Packet) (fleet.DeviceKey, refusal) {
+	if c.cert != nil {
+		return g.admit(c)
+	}
 	pair := c.host + " " + username
 	now := time.Now()
 	if !g.backoff.allow(pair, now) {
@@ -224,12 +226,13 @@ func (g *Gateway) notConnected(c *conn, err error) {
 		return // counted when the client was told
 	}
 	reason := endReason(err)
-	switch reason {
-	case "keepalive":
+	switch {
+	case reason == "keepalive":
 		reason = "timeout"
-	case ReasonSize, ReasonPacket, ReasonWill:
+	case reason == ReasonSize, reason == ReasonPacket, reason == ReasonWill, strings.HasPrefix(reason, certReasons):
 		g.refuse(c.host, "", reason)
 	}
+	g.log.Debug("mqtt connection not made", "source", c.host, "transport", c.transport.String(), "reason", reason, "error", err)
 	g.m.connects.WithLabelValues(reason).Inc()
 }
 

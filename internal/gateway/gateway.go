@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -28,7 +27,8 @@ type Gateway struct {
 	backoff *backoff
 	rates   *rates
 	ready   chan struct{}
-	addr    atomic.Value // net.Addr
+	addrs   atomic.Pointer[[transports]net.Addr]
+	trust   *trust // nil without TLS
 	closing atomic.Bool
 	clock   atomic.Int64  // unix nanoseconds, set by watch: cheap to read for every message
 	kicks   atomic.Uint64 // counts calls of Disconnect
@@ -38,6 +38,8 @@ type Gateway struct {
 	flushers []*flusher
 	slow     sync.WaitGroup // what must not hold up the flushers and the watch
 	readers  sync.WaitGroup
+
+	wsBuffers sync.Pool
 
 	ctx    context.Context //nolint:containedctx // the life of all sessions: it ends when they must, after Run's own
 	cancel context.CancelFunc
@@ -65,6 +67,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		backoff: newBackoff(), rates: newRates(cfg.ConnectRate), ready: make(chan struct{}),
 		sessions: map[string]*session{}, devices: map[fleet.DeviceKey][]*session{},
 		all: map[*conn]struct{}{}, delayed: map[string]delayedWill{},
+	}
+	if err := g.loadTrust(); err != nil {
+		return nil, err
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.clock.Store(time.Now().UnixNano())
@@ -97,108 +102,37 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 // Ready is closed when the gateway listens.
 func (g *Gateway) Ready() <-chan struct{} { return g.ready }
 
-// Addr is the address the gateway listens on; nil before Ready.
-func (g *Gateway) Addr() net.Addr {
-	a, _ := g.addr.Load().(net.Addr)
-	return a
-}
-
 // Run listens and serves until ctx ends. Then it takes no more messages, writes the acknowledgements that ingest still
 // gives within the drain timeout, disconnects everybody and returns nil. Ingest must go on working until Run has returned.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.cancel()
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", g.cfg.Listen)
+	lns, err := g.listen(ctx)
 	if err != nil {
-		return fmt.Errorf("gateway: listen on %q: %w", g.cfg.Listen, err)
+		return err
 	}
-	g.addr.Store(ln.Addr())
 	close(g.ready)
-	g.log.Info("mqtt gateway listens", "address", ln.Addr().String())
+	g.warnOfFileLimit()
 
 	var parts sync.WaitGroup
-	parts.Go(func() { g.accept(ctx, ln) })
+	for t, ln := range lns {
+		if ln != nil {
+			parts.Go(func() { g.accept(ctx, Transport(t), ln) })
+		}
+	}
+	if g.trust != nil {
+		parts.Go(func() { g.watchTrust(g.ctx) })
+	}
 	parts.Go(func() { g.watch(g.ctx) })
 	for _, f := range g.flushers {
 		parts.Go(func() { f.run(g.ctx) })
 	}
 	<-ctx.Done()
-	_ = ln.Close()
+	closeAll(lns)
 	g.shutdown()
 	parts.Wait()
 	g.slow.Wait() // after the parts, which start such writers
 	_ = g.broker.Close()
 	return nil
-}
-
-// accept hands each connection to a goroutine of its own. We do not use mochi's listeners and its Serve: their accept loop
-// ends at the first error, and their housekeeping leaves subscriptions behind and publishes $SYS topics every second.
-func (g *Gateway) accept(ctx context.Context, ln net.Listener) {
-	delay := time.Duration(0)
-	for {
-		nc, err := ln.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// Out of file descriptors, or a connection that ended while it waited: both pass.
-			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-			g.log.Warn("mqtt gateway cannot accept", "error", err, "again_in", delay)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(delay):
-			}
-			continue
-		}
-		delay = 0
-		g.start(nc)
-	}
-}
-
-func (g *Gateway) start(nc net.Conn) {
-	c := newConn(nc, g.cfg)
-	if g.conns.Load() >= int64(g.cfg.MaxClients) {
-		g.m.connects.WithLabelValues("full").Inc()
-		_ = nc.Close()
-		return
-	}
-	if !g.rates.allow(c.host, time.Now()) {
-		g.m.connects.WithLabelValues("rate").Inc()
-		_ = nc.Close()
-		return
-	}
-	g.mu.Lock()
-	if g.closing.Load() { // under mu: shutdown must not miss a connection, nor wait before it is counted
-		g.mu.Unlock()
-		_ = nc.Close()
-		return
-	}
-	g.all[c] = struct{}{}
-	g.conns.Add(1)
-	g.readers.Add(1)
-	g.mu.Unlock()
-	g.m.connections.Inc()
-	go func() {
-		defer g.readers.Done()
-		g.serve(c)
-	}()
-}
-
-// serve runs one connection to its end.
-func (g *Gateway) serve(c *conn) {
-	_ = c.SetReadDeadline(time.Now().Add(g.cfg.ConnectTimeout))
-	err := g.attach(c)
-	_ = c.Close()
-	if c.session != nil {
-		g.ended(c.session, err)
-	} else {
-		g.notConnected(c, err)
-	}
-	g.mu.Lock()
-	delete(g.all, c)
-	g.mu.Unlock()
-	g.conns.Add(-1)
-	g.m.connections.Dec()
 }
 
 // attach gives the connection to mochi. A panic there (a packet nobody thought of) ends the connection, not the process.
@@ -211,7 +145,7 @@ func (g *Gateway) attach(c *conn) (err error) {
 			err = errPanic
 		}
 	}()
-	return g.broker.EstablishConnection("tcp", c)
+	return g.broker.EstablishConnection(c.transport.String(), c)
 }
 
 // Disconnect closes all connections of an identity, because its credential was revoked: call it after Authenticate has
@@ -256,7 +190,7 @@ func (g *Gateway) shutdown() {
 		s.stop(packets.ErrServerShuttingDown, "shutdown")
 	}
 	for _, c := range rest {
-		_ = c.Close()
+		_ = c.sock.Close() // its reader may be at a handshake and about to put a layer on it
 	}
 	g.cancel()
 	g.readers.Wait()

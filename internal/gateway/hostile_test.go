@@ -65,7 +65,7 @@ func FuzzPackets(f *testing.F) {
 			data = append(encodeConnect(t, version), data...)
 		}
 		ours, theirs := net.Pipe()
-		g.start(theirs)
+		g.start(theirs, TCP)
 		go func() {
 			_ = ours.SetDeadline(time.Now().Add(patience))
 			_, _ = ours.Write(data)

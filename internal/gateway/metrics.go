@@ -13,6 +13,8 @@ type metrics struct {
 	slowWrites  prometheus.Counter
 	paused      prometheus.Gauge
 	wills       *prometheus.CounterVec // by result
+	reloads     *prometheus.CounterVec // by what and result
+	expires     *prometheus.GaugeVec   // by what
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -33,6 +35,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Connections not read now, because too much of theirs is unacknowledged."}),
 		wills: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_wills_total",
 			Help: "Last wills of lost connections by result."}, []string{"result"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_tls_reloads_total",
+			Help: "Certificate files and revocation lists read again because they changed, by result."}, []string{"result"}),
+		expires: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "aftercare_gateway_tls_expires_timestamp_seconds",
+			Help: "When the server's certificate ends (certificate), and the revocation list that ends first (crl), as Unix time."}, []string{"what"}),
 	}
 	publishes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_publishes_total",
 		Help: "Messages received by quality of service."}, []string{"qos"})
@@ -40,7 +46,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.publishes[q] = publishes.WithLabelValues(name)
 	}
 	if r != nil {
-		r.MustRegister(m.connections, m.connects, m.disconnects, publishes, m.acks, m.ackWrites, m.slowWrites, m.paused, m.wills)
+		r.MustRegister(m.connections, m.connects, m.disconnects, publishes, m.acks, m.ackWrites, m.slowWrites, m.paused, m.wills,
+			m.reloads, m.expires)
 	}
 	return m
 }

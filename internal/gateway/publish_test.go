@@ -217,7 +217,7 @@ func TestTryWriteKeepsTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = server.Close() }()
-	c := newConn(server, DefaultConfig())
+	c := newConn(server, TCP, DefaultConfig())
 	var sent, block []byte
 	for round := byte(0); ; round++ {
 		block = bytes.Repeat([]byte{round}, 10_007)
@@ -229,7 +229,7 @@ func TestTryWriteKeepsTheRest(t *testing.T) {
 		if complete {
 			continue
 		}
-		if len(c.rest) > 0 {
+		if c.sock.pending() {
 			if _, complete, _ := c.tryWrite([]byte("x")); complete {
 				t.Error("a write overtook the rest")
 			}
@@ -248,7 +248,7 @@ func TestSlowReaderStallsNobody(t *testing.T) {
 	in := newInbox(false)
 	r := start(t, in, func(c *Config, _ *Deps) { c.WriteTimeout = time.Second })
 	c, server := net.Pipe() // without a buffer: what nobody reads is not taken
-	r.start(server)
+	r.start(server, TCP)
 	slow := &device{t: t, c: c, r: bufio.NewReaderSize(c, 16), v: 4}
 	slow.connect("demo/A2", "pw-A2", "A2")
 	one := encode(t, 4, publish(topic("A2"), 1, 1))

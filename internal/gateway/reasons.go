@@ -28,6 +28,22 @@ const (
 	ReasonWill         = "will"
 	ReasonSubscription = "foreign_subscription"
 	ReasonTooMany      = "too_many_connections"
+
+	// A client certificate that is not taken.
+	ReasonCertDate      = "certificate_date"      // expired or not yet valid
+	ReasonCertRevoked   = "certificate_revoked"   // on a revocation list
+	ReasonCertList      = "certificate_list"      // no revocation list of its CA is in force
+	ReasonCertUntrusted = "certificate_untrusted" // no chain to gateway.tls.client_ca
+	ReasonCertPurpose   = "certificate_purpose"   // not for client authentication
+	ReasonCertWeak      = "certificate_weak"      // key or signature
+	ReasonCertName      = "certificate_name"      // names nobody, or not clearly, or not who the user name says
+)
+
+// Why a handshake did not come about, for the metric only.
+const (
+	reasonHandshake = "tls"
+	reasonUpgrade   = "websocket"
+	reasonNoCert    = "no_certificate"
 )
 
 const slowReader = "slow reader"
@@ -46,6 +62,7 @@ func (g *Gateway) refuse(source, topic, reason string) {
 // endReason names why a connection ended by itself, for the metric.
 func endReason(err error) string {
 	var code packets.Code
+	var hand *handshakeError
 	switch {
 	case err == nil:
 		return "client"
@@ -53,6 +70,8 @@ func endReason(err error) string {
 		return "panic"
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "keepalive"
+	case errors.As(err, &hand):
+		return hand.reason
 	case errors.Is(err, packets.ErrPacketTooLarge):
 		return ReasonSize
 	case errors.Is(err, packets.ErrQosNotSupported):

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package gateway
+
+// fileLimit is not known here.
+func fileLimit() uint64 { return 0 }
