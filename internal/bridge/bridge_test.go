@@ -202,6 +202,7 @@ func TestREL02AckOnlyAfterDoneAndInOrder(t *testing.T) {
 
 // An acknowledgement that is due after its connection was lost is not sent on the next one, where its id means something else.
 func TestLateAckIsNotSentOnTheNextConnection(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	in := newInbox(true)
 	r := start(t, s.addr(), in)
@@ -234,6 +235,7 @@ func TestFailedIsNeverAcknowledged(t *testing.T) {
 
 // A full queue loses nothing that can be repeated: the bridge connects again when it has room.
 func TestFullQueue(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	in := newInbox(true)
 	r := start(t, s.addr(), in, func(c *Config) { c.Queue = 2 })
@@ -286,6 +288,7 @@ func TestEndAnswersWhatIsOpen(t *testing.T) {
 
 // The end does not wait for a broker that is away, or that accepts and says nothing.
 func TestEndWithoutBroker(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -47,6 +47,7 @@ func (p *publisher) close() { p.client.Disconnect(500) }
 // The broker is stopped in the middle, while messages are unanswered, and started again: everything arrives, in order, and
 // what was not answered is delivered again.
 func TestBrokerRestart(t *testing.T) {
+	t.Parallel()
 	m := newRealBroker(t)
 	in := newInbox(false)
 	r := start(t, m.addr, in, patient)
@@ -110,6 +111,7 @@ func TestBrokerRestart(t *testing.T) {
 func patient(c *Config) { c.WriteTimeout = patience }
 
 func TestSharedSubscriptionAndRetained(t *testing.T) {
+	t.Parallel()
 	m := newRealBroker(t)
 	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + m.addr).SetAutoReconnect(false).SetProtocolVersion(4))
 	token := c.Connect()

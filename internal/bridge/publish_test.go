@@ -55,6 +55,7 @@ func TestPublish(t *testing.T) {
 // A connection that ends leaves nothing hanging: what was not acknowledged is counted and not called back, and the next
 // connection publishes again.
 func TestPublishAcrossLoss(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	r := start(t, s.addr(), newInbox(false))
 	s.accept(1)
@@ -81,6 +82,7 @@ func TestPublishAcrossLoss(t *testing.T) {
 
 // A broker that acknowledges nothing must not make Publish wait: the queue becomes full and says so.
 func TestPublishNeverBlocks(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	r := start(t, s.addr(), newInbox(false))
 	s.accept(1)

@@ -82,6 +82,10 @@ func (b *Bridge) connect(ctx context.Context, current *atomic.Pointer[conn], los
 
 // session notes what the broker says of our session. One that it has forgotten had messages for us that nobody will send again.
 func (b *Bridge) session(present bool) {
+	if b.mem.ClientID != "" && !b.mem.same(b.url.Host, b.cfg.ClientID) {
+		b.log.Warn("mqtt bridge: an earlier session may still collect messages: end it at its broker", "old_broker", b.mem.Broker,
+			"old_client_id", b.mem.ClientID)
+	}
 	known := b.mem.same(b.url.Host, b.cfg.ClientID) && len(b.mem.Filters) > 0
 	switch {
 	case present:
@@ -97,10 +101,6 @@ func (b *Bridge) session(present bool) {
 		b.m.sessions.WithLabelValues("new").Inc()
 	}
 	if !present {
-		if b.mem.ClientID != "" && !b.mem.same(b.url.Host, b.cfg.ClientID) {
-			b.log.Warn("mqtt bridge: an earlier session may still collect messages: end it at its broker", "old_broker", b.mem.Broker,
-				"old_client_id", b.mem.ClientID)
-		}
 		b.mem = memory{Broker: b.url.Host, ClientID: b.cfg.ClientID}
 	}
 }

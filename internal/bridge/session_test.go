@@ -16,6 +16,7 @@ var defaults = slices.Sorted(slices.Values(DefaultConfig().Topics))
 
 // A broker that has forgotten us: subscribed again, and said, because what came while we were away is gone.
 func TestSessionLost(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	r := start(t, s.addr(), newInbox(false))
 	s.accept(1)
@@ -42,6 +43,7 @@ func TestSessionLost(t *testing.T) {
 
 // Filters of an older configuration live on in the broker's session: they are unsubscribed, also after a crash in between.
 func TestChangedTopics(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	dir := t.TempDir()
 	state := func(topics ...string) func(*Config) {
@@ -73,6 +75,26 @@ func TestChangedTopics(t *testing.T) {
 	s.connack(1, 0)
 	s.suback(1) // nothing to unsubscribe any more
 	eventually(t, "subscribed", third.subscribed)
+}
+
+// Another client id leaves a session behind that goes on collecting: said once.
+func TestChangedClientID(t *testing.T) {
+	t.Parallel()
+	s := newScripted(t)
+	file := filepath.Join(t.TempDir(), "bridge.json")
+	if err := (memory{Broker: s.addr(), ClientID: "before", Filters: []string{"a"}}).save(file); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, s.addr(), newInbox(false), func(c *Config) { c.StateFile = file })
+	s.accept(1)
+	eventually(t, "subscribed", r.subscribed)
+	_ = s.c.Close()
+	s.connack(1, 0)
+	s.suback(1)
+	eventually(t, "subscribed", r.subscribed)
+	if n := r.log.has("old_client_id=before"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
 }
 
 // A session without a list, made by an earlier version: its default filter goes. What else comes unasked is counted and said once,
@@ -132,6 +154,7 @@ func TestPartlyRefusedSubscription(t *testing.T) {
 
 // A broker that closes when it does not like a subscription: tried again with growing pauses, and the log says where to look.
 func TestBrokerClosesOnSubscribe(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	r := start(t, s.addr(), newInbox(false))
 	for range 3 {
@@ -146,8 +169,10 @@ func TestBrokerClosesOnSubscribe(t *testing.T) {
 
 // Wrong password: the log says what is wrong without saying the password, and the pause is the longest at once.
 func TestWrongPassword(t *testing.T) {
+	t.Parallel()
 	for name, code := range map[string]byte{"bad user name or password": 4, "not authorised": 5} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScripted(t)
 			r := start(t, s.addr(), newInbox(false), func(c *Config) {
 				c.Username, c.Password, c.MaxReconnect = "aftercare", "canary", 2*time.Second
@@ -172,6 +197,7 @@ func TestWrongPassword(t *testing.T) {
 // A broker that repeats everything after each connection, marked or not: each comes through to ingest, which knows duplicates, and
 // each is acknowledged on the connection that brought it (REL-08).
 func TestBrokerRepeatsEverything(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	in := newInbox(false)
 	r := start(t, s.addr(), in)
@@ -198,6 +224,7 @@ func TestBrokerRepeatsEverything(t *testing.T) {
 
 // A broker that says nothing any more, not even to a ping, is left within one and a half keep-alives and the ping's own time.
 func TestKeepAliveOfASilentBroker(t *testing.T) {
+	t.Parallel()
 	s := newScripted(t)
 	r := start(t, s.addr(), newInbox(false), func(c *Config) { c.KeepAlive = time.Second })
 	connect := s.accept(1)
