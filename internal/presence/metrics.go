@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		summarised: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_presence_summarised_total",
 			Help: "Changes that were not recorded one by one, because the device flaps or too many wait; its latest state is recorded."}),
 		ignored: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_presence_ignored_total",
-			Help: "Signs of devices that are not tracked, by reason."}, []string{"reason"}),
+			Help: "Signs of devices that changed nothing: who is not tracked, what is old, by reason."}, []string{"reason"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_presence_failures_total",
 			Help: "Times changes could not be recorded, or states not saved or loaded, and that is tried again where it can be."}, []string{"operation"}),
 		scan: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "aftercare_presence_scan_seconds",

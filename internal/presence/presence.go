@@ -143,17 +143,29 @@ func (t *Tracker) Disconnected(key fleet.DeviceKey, cause string, at time.Time) 
 
 // Reported says what a device (or its station, or its broker with a will) said of it: that it is online or goes off. An unknown
 // or empty cause is "heard" for online, "disconnected" for offline. It stands for Heard: do not call that for the same message.
+// The time may be of the device's clock. What is older than what is known (a retained report, an upload of the past) is counted
+// and changes nothing.
 func (t *Tracker) Reported(d *fleet.Device, isOnline bool, cause string, at time.Time) {
-	h, ms := hash(d.Key), at.UnixMilli()
+	now := t.now().UnixMilli()
+	h, ms := hash(d.Key), min(at.UnixMilli(), now)
+	slack := t.cfg.MinGrace.Milliseconds() // what a device's clock may be behind
 	s := &t.shards[h>>shardShift]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if isOnline {
+		if now-ms > slack {
+			t.metrics.ignored.WithLabelValues("old_report").Inc()
+			return
+		}
 		t.alive(s, h, d, causeOf(cause, causeHeard), ms)
 		return
 	}
 	e := t.know(s, h, d)
 	if e == nil {
+		return
+	}
+	if e.heard-ms > slack {
+		t.metrics.ignored.WithLabelValues("old_report").Inc()
 		return
 	}
 	c := causeOf(cause, causeDisconnected)

@@ -105,6 +105,11 @@ func (b *bed) Record(_ context.Context, rs []fleet.Reading) error {
 		return b.err
 	}
 	for _, r := range rs {
+		if r.Device.Serial == "bad" {
+			return fleet.Errorf(fleet.CodeInvalid, "not to be recorded")
+		}
+	}
+	for _, r := range rs {
 		word := "offline"
 		if r.Fields[0].Value.Int == 1 {
 			word = "online"
@@ -232,6 +237,30 @@ func TestWhatIsReported(t *testing.T) {
 		b.want(time.Hour, "a online heard", "a offline will")
 		b.tr.Reported(b.reg.add("b", "minute", ""), false, "", time.Now())
 		b.want(2*time.Second, "b offline disconnected")
+	})
+}
+
+func TestOldReportsAreNoNews(t *testing.T) {
+	run(t, func(b *bed) {
+		a, c := b.reg.add("a", "minute", ""), b.reg.add("c", "minute", "")
+		b.tr.Reported(a, true, "", time.Now().Add(-time.Hour)) // retained by a broker
+		b.tr.Heard(c, time.Now())
+		b.tr.Reported(c, false, "", time.Now().Add(-time.Hour)) // uploaded with its past
+		b.tr.Reported(c, true, "", time.Now().Add(1000*time.Hour))
+		b.want(2*time.Second, "c online heard")
+		b.tr.Reported(c, false, "", time.Now().Add(-10*time.Second)) // its clock is behind
+		b.want(2*time.Second, "c offline disconnected")
+	})
+}
+
+func TestOneReadingThatCannotBeRecordedStopsNoOther(t *testing.T) {
+	run(t, func(b *bed) {
+		for _, s := range []string{"a", "bad", "c"} {
+			b.tr.Heard(b.reg.add(s, "minute", ""), time.Now())
+		}
+		b.want(2*time.Second, "a online heard", "c online heard")
+		b.tr.Disconnected(key("a"), fleet.CauseLost, time.Now())
+		b.want(2*time.Second, "a offline lost")
 	})
 }
 

@@ -109,7 +109,20 @@ func (t *Tracker) hand(ctx context.Context, changes []change) bool {
 		s.mu.Unlock()
 		readings[i] = reading(d, c)
 	}
-	if err := t.record(ctx, readings); err != nil {
+	err := t.record(ctx, readings)
+	if fleet.CodeOf(err) == fleet.CodeInvalid { // one that can never be recorded must not stop the others
+		for i := range readings {
+			if err = t.record(ctx, readings[i:i+1]); fleet.CodeOf(err) == fleet.CodeInvalid {
+				t.metrics.failures.WithLabelValues("left_out").Inc()
+				t.log.Error("A CHANGE OF PRESENCE IS LEFT OUT: it can never be recorded", "device", readings[i].Device.String(), "err", err)
+				err = nil
+			}
+			if err != nil {
+				break
+			}
+		}
+	}
+	if err != nil {
 		t.metrics.failures.WithLabelValues("record").Inc()
 		t.log.Warn("presence not recorded, trying again", "readings", len(readings), "err", err)
 		return false
