@@ -18,6 +18,7 @@ type Config struct {
 	MaxConnect       int           `mapstructure:"max_connect"`        // bytes of a CONNECT packet
 	MaxInflight      int           `mapstructure:"max_inflight"`       // unacknowledged QoS 1 messages a connection
 	MaxSubscriptions int           `mapstructure:"max_subscriptions"`  // filters a connection
+	MaxOutgoing      int           `mapstructure:"max_outgoing"`       // messages to a device that it has not acknowledged, a connection
 	ConnectTimeout   time.Duration `mapstructure:"connect_timeout"`    // from accept to a complete CONNECT
 	ConnectRate      float64       `mapstructure:"connect_rate"`       // connections a second from one address; 0: any number
 	MaxSessionExpiry time.Duration `mapstructure:"max_session_expiry"` // how long a session outlives its connection
@@ -25,6 +26,8 @@ type Config struct {
 	WriteTimeout     time.Duration `mapstructure:"write_timeout"`      // for a client that does not read
 	DrainTimeout     time.Duration `mapstructure:"drain_timeout"`      // at the end: for acknowledgements still due
 	ReadBuffer       int           `mapstructure:"read_buffer"`        // bytes a connection
+
+	Limits Limits `mapstructure:"limits"`
 }
 
 // DefaultConfig listens on loopback and has every limit set.
@@ -39,12 +42,15 @@ func DefaultConfig() Config {
 		MaxConnect:       4 << 10,
 		MaxInflight:      256,
 		MaxSubscriptions: 8,
+		MaxOutgoing:      64,
 		ConnectTimeout:   5 * time.Second,
 		MaxSessionExpiry: time.Hour,
 		MaxPause:         time.Minute,
 		WriteTimeout:     10 * time.Second,
 		DrainTimeout:     2 * time.Second,
 		ReadBuffer:       4 << 10,
+		// Far above what a device reports, and enough for one that uploads what it has stored.
+		Limits: Limits{DeviceMessages: 5_000, DeviceBytes: 8 << 20, TenantMessages: 100_000, TenantBytes: 64 << 20, Burst: 2 * time.Second},
 	}
 }
 
@@ -62,6 +68,7 @@ func (c Config) Validate() error {
 		{"max_connect", c.MaxConnect, 128, 256 << 10},
 		{"max_inflight", c.MaxInflight, 1, 65_535},
 		{"max_subscriptions", c.MaxSubscriptions, 0, 1000},
+		{"max_outgoing", c.MaxOutgoing, 1, 10_000},
 		{"read_buffer", c.ReadBuffer, 256, 1 << 20},
 	} {
 		if f.v < f.low || f.v > f.high {
@@ -85,5 +92,5 @@ func (c Config) Validate() error {
 	if c.ConnectRate < 0 {
 		errs = append(errs, fmt.Errorf("gateway.connect_rate %v: want 0 (any number) or more", c.ConnectRate))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Limits.validate(c.MaxPacket))...)
 }

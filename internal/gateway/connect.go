@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"time"
 
@@ -31,14 +32,14 @@ func (g *Gateway) connect(cl *mqtt.Client, pk *packets.Packet) error {
 	}
 	source := c.host + " " + username
 	kicks := g.kicks.Load()
-	key, no := g.authenticate(c, named, username, pk)
+	login, no := g.authenticate(c, named, username, pk)
 	if no.reason != "" {
 		return g.turnAway(cl, no, source)
 	}
-	if !clientIDFits(pk.Connect.ClientIdentifier, key) {
+	if !clientIDFits(pk.Connect.ClientIdentifier, login.Key) {
 		return g.turnAway(cl, refusal{packets.ErrClientIdentifierNotValid, ReasonClientID}, source)
 	}
-	s := g.newSession(cl, c, key, pk)
+	s := g.newSession(cl, c, login, pk)
 	if s.will, no = g.checkWill(s, pk); no.reason != "" {
 		s.cancel()
 		return g.turnAway(cl, no, source)
@@ -55,6 +56,7 @@ func (g *Gateway) connect(cl *mqtt.Client, pk *packets.Packet) error {
 	if g.kicks.Load() != kicks { // revoked between the check and the registration?
 		if _, no := g.authenticate(c, named, username, pk); no.reason != "" {
 			s.silent.Store(true)
+			s.because(reasonRevoked)
 			return g.turnAway(cl, no, source)
 		}
 	}
@@ -72,32 +74,32 @@ func (g *Gateway) turnAway(cl *mqtt.Client, no refusal, source string) error {
 	return errTurnedAway
 }
 
-func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, pk *packets.Packet) (fleet.DeviceKey, refusal) {
+func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, pk *packets.Packet) (fleet.Login, refusal) {
 	if c.cert != nil {
-		return g.admit(c)
+		key, no := g.admit(c)
+		return fleet.Login{Key: key}, no
 	}
 	pair := c.host + " " + username
 	now := time.Now()
 	if !g.backoff.allow(pair, now) {
-		return named, refusal{packets.ErrServerUnavailable, ReasonBackoff}
+		return fleet.Login{}, refusal{packets.ErrServerUnavailable, ReasonBackoff}
 	}
 	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.ConnectTimeout)
 	defer cancel()
 	login, err := g.deps.Auth.Authenticate(ctx, username, string(pk.Connect.Password))
-	key := login.Key
 	switch fleet.CodeOf(err) {
 	case "":
-		if key != named || login.FirstContact { // there are no sessions for first contact yet
-			return named, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}
+		if login.Key != named {
+			return fleet.Login{}, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}
 		}
 		g.backoff.succeeded(pair)
-		return key, refusal{}
+		return login, refusal{}
 	case fleet.CodeDenied, fleet.CodeNotFound, fleet.CodeInvalid:
 		g.backoff.failed(pair, now)
-		return named, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}
+		return fleet.Login{}, refusal{packets.ErrBadUsernameOrPassword, ReasonCredentials}
 	default:
 		g.log.Warn("mqtt gateway cannot authenticate a device", "device", named.String(), "error", err)
-		return named, refusal{packets.ErrServerUnavailable, "unavailable"}
+		return fleet.Login{}, refusal{packets.ErrServerUnavailable, "unavailable"}
 	}
 }
 
@@ -117,11 +119,19 @@ func clientIDFits(id string, key fleet.DeviceKey) bool {
 	return false
 }
 
-func (g *Gateway) newSession(cl *mqtt.Client, c *conn, key fleet.DeviceKey, pk *packets.Packet) *session {
-	s := &session{g: g, cl: cl, conn: c, key: key, id: key.String() + "|" + pk.Connect.ClientIdentifier,
+func (g *Gateway) newSession(cl *mqtt.Client, c *conn, login fleet.Login, pk *packets.Packet) *session {
+	s := &session{g: g, cl: cl, conn: c, key: login.Key, id: login.Key.String() + "|" + pk.Connect.ClientIdentifier,
 		v5: pk.ProtocolVersion >= 5, pause: g.cfg.MaxPause, room: make(chan struct{}, 1)}
 	if half := time.Duration(pk.Connect.Keepalive) * time.Second / 2; half > 0 {
 		s.pause = min(s.pause, half)
+	}
+	if login.FirstContact {
+		s.first = &firstContact{login: login}
+		s.id = firstContactID(s.key)
+	}
+	s.down.window, s.down.largest = math.MaxUint16, int(pk.Properties.MaximumPacketSize)
+	if n := int(pk.Properties.ReceiveMaximum); n > 0 {
+		s.down.window = n
 	}
 	var h uint32
 	for i := range len(s.id) {
@@ -142,7 +152,7 @@ func (g *Gateway) register(s *session) refusal {
 	old := g.sessions[s.id]
 	live := 0
 	for _, other := range g.devices[s.key] {
-		if other != old && !other.silent.Load() {
+		if other != old && !other.silent.Load() && (other.first == nil) == (s.first == nil) {
 			live++
 		}
 	}
@@ -150,8 +160,10 @@ func (g *Gateway) register(s *session) refusal {
 		g.mu.Unlock()
 		return refusal{packets.ErrQuotaExceeded, ReasonTooMany}
 	}
+	s.meter = g.newMeter(g.accountOf(s), g.tenantAccount(s.key.Tenant), s.pause)
 	if old != nil {
 		old.silent.Store(true)
+		g.attendance.takesOver(s, old)
 	}
 	g.sessions[s.id] = s
 	g.devices[s.key] = append(g.devices[s.key], s)
@@ -171,7 +183,14 @@ func (g *Gateway) established(s *session) {
 	// The end of an older connection with this id may just have removed it (mochi deletes by id): adding again is harmless.
 	g.broker.Clients.Add(s.cl)
 	g.mu.Unlock()
-	g.m.connects.WithLabelValues("accepted").Inc()
+	result := "accepted"
+	if s.first != nil {
+		result = ReasonFirstContact
+		s.first.timer = time.AfterFunc(firstContactTime, func() { s.stop(packets.ErrMaxConnectTime, "first contact timeout") })
+	}
+	g.m.connects.WithLabelValues(result).Inc()
+	g.attendance.came(s, time.Now())
+	s.resume()
 	g.log.Debug("device connected", "device", s.key.String(), "remote", s.conn.host)
 }
 
@@ -194,6 +213,7 @@ func (g *Gateway) ended(s *session, err error) {
 	}
 	if len(of) == 0 {
 		delete(g.devices, s.key)
+		g.keepAccount(s)
 	} else {
 		g.devices[s.key] = of
 	}
@@ -209,8 +229,12 @@ func (g *Gateway) ended(s *session, err error) {
 	}
 	g.mu.Unlock()
 	s.cancel()
+	g.attendance.left(s, s.cause(reason), time.Now())
 	if !established {
 		return
+	}
+	if s.first != nil {
+		s.first.timer.Stop()
 	}
 	g.m.disconnects.WithLabelValues(reason).Inc()
 	g.log.Debug("device disconnected", "device", s.key.String(), "reason", reason)
@@ -254,9 +278,8 @@ func (g *Gateway) checkWill(s *session, pk *packets.Packet) (*will, refusal) {
 	if !w.WillFlag {
 		return nil, refusal{}
 	}
-	t, err := wire.ParseTopic(w.WillTopic)
 	switch {
-	case err != nil || t.Class != fleet.Status || t.Device() != s.key:
+	case !s.mayWill(w.WillTopic):
 		return nil, refusal{packets.ErrNotAuthorized, ReasonWill}
 	case w.WillQos > 1:
 		return nil, refusal{packets.ErrQosNotSupported, ReasonWill}
@@ -266,6 +289,18 @@ func (g *Gateway) checkWill(s *session, pk *packets.Packet) (*will, refusal) {
 	delay := min(w.WillProperties.WillDelayInterval, pk.Properties.SessionExpiryInterval)
 	return &will{topic: w.WillTopic, payload: w.WillPayload, contentType: w.WillProperties.ContentType,
 		delay: min(time.Duration(delay)*time.Second, g.cfg.MaxSessionExpiry)}, refusal{}
+}
+
+// mayWill: a will is a status of the device itself, or the death certificate of a Sparkplug edge node.
+func (s *session) mayWill(topic string) bool {
+	if s.first != nil {
+		return false
+	}
+	if t, err := wire.ParseSparkplugTopic(topic); err == nil {
+		return t.Kind == wire.NDeath && t.Speaks() == s.key
+	}
+	t, err := wire.ParseTopic(topic)
+	return err == nil && t.Class == fleet.Status && t.Device() == s.key
 }
 
 // endWill decides about the will of a connection that is over.

@@ -299,7 +299,7 @@ func TestConnackSaysWhatIsAvailable(t *testing.T) {
 	})
 	p := d.read().Properties
 	if p.ReceiveMaximum != 256 || p.MaximumPacketSize != 64<<10 || !p.MaximumQosFlag || p.MaximumQos != 1 ||
-		!p.RetainAvailableFlag || p.RetainAvailable != 0 || !p.WildcardSubAvailableFlag || p.WildcardSubAvailable != 0 ||
+		!p.RetainAvailableFlag || p.RetainAvailable != 0 || p.WildcardSubAvailableFlag || p.SubIDAvailableFlag ||
 		!p.SharedSubAvailableFlag || p.SharedSubAvailable != 0 || p.TopicAliasMaximum != 0 || p.SessionExpiryInterval != 3600 {
 		t.Errorf("%+v", p)
 	}

@@ -7,7 +7,10 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// flusher writes the PUBACKs that are due. Ingest's goroutine only adds sessions to its list; the flusher takes the whole
+// maxScratch is how large a flusher's buffer may stay.
+const maxScratch = 256 << 10
+
+// flusher writes the PUBACKs and the messages to devices that are due. Ingest's goroutine only adds sessions to its list; the flusher takes the whole
 // list, so that what became due meanwhile on a connection goes out in one write.
 type flusher struct {
 	g    *Gateway
@@ -66,11 +69,16 @@ func (f *flusher) flush(s *session) {
 		s.waiting = false
 	}
 	failed := s.failed
+	buf = s.down.due(buf)
 	s.mu.Unlock()
-	f.buf = buf
+	if f.buf = buf; cap(buf) > maxScratch {
+		f.buf = nil
+	}
 
-	if n > 0 {
+	if len(buf) > 0 {
 		f.write(s, buf, n)
+	}
+	if n > 0 {
 		f.g.m.acks.Add(float64(n))
 		f.g.m.ackWrites.Inc()
 	}

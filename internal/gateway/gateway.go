@@ -49,6 +49,10 @@ type Gateway struct {
 	devices  map[fleet.DeviceKey][]*session // live ones by identity
 	all      map[*conn]struct{}             // every connection, authenticated or not
 	delayed  map[string]delayedWill         // by broker id
+	tenants  map[string]*account
+	owing    map[fleet.DeviceKey]*account // of devices that are gone and had spent something
+
+	attendance attendance
 }
 
 // New checks the configuration and builds the broker; nothing is opened yet.
@@ -67,6 +71,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		backoff: newBackoff(), rates: newRates(cfg.ConnectRate), ready: make(chan struct{}),
 		sessions: map[string]*session{}, devices: map[fleet.DeviceKey][]*session{},
 		all: map[*conn]struct{}{}, delayed: map[string]delayedWill{},
+		tenants: map[string]*account{}, owing: map[fleet.DeviceKey]*account{},
+		attendance: attendance{to: deps.Presence, n: map[fleet.DeviceKey]int{}},
 	}
 	if err := g.loadTrust(); err != nil {
 		return nil, err
@@ -157,7 +163,7 @@ func (g *Gateway) Disconnect(identity fleet.DeviceKey) {
 	g.mu.Unlock()
 	for _, s := range live {
 		s.silent.Store(true)
-		s.stop(packets.ErrAdministrativeAction, "revoked")
+		s.stop(packets.ErrAdministrativeAction, reasonRevoked)
 	}
 }
 

@@ -1,12 +1,9 @@
 package gateway
 
 import (
-	"strings"
-
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"aftercare/internal/fleet"
 	"aftercare/internal/wire"
 )
 
@@ -21,7 +18,8 @@ func (h *hook) ID() string { return "aftercare" }
 
 func (h *hook) Provides(b byte) bool {
 	switch b {
-	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnACLCheck:
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnPacketEncode,
+		mqtt.OnPacketSent, mqtt.OnACLCheck, mqtt.OnSubscribed, mqtt.OnUnsubscribed:
 		return true
 	}
 	return false
@@ -52,7 +50,7 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 	case pk.ReasonCode == packets.CodeSuccess.Code:
 		p := &pk.Properties
 		p.MaximumPacketSize = uint32(h.g.cfg.MaxPacket)
-		p.RetainAvailableFlag, p.WildcardSubAvailableFlag, p.SharedSubAvailableFlag = true, true, true
+		p.RetainAvailableFlag, p.SharedSubAvailableFlag = true, true
 	case cl.Properties.ProtocolVersion >= 5 || pk.ReasonCode < packets.ErrUnspecifiedError.Code:
 	case pk.ReasonCode == packets.ErrQuotaExceeded.Code, pk.ReasonCode == packets.ErrServerBusy.Code:
 		pk.ReasonCode = packets.Err3ServerUnavailable.Code // come again
@@ -67,17 +65,28 @@ var nothing = packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puba
 
 // OnPacketRead returns ErrRejectPacket to end the connection.
 func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	s := sessionOf(cl)
+	if s == nil {
+		return pk, nil // CONNECT: mochi lets nothing else come first
+	}
 	switch pk.FixedHeader.Type {
-	case packets.Publish:
-		s := sessionOf(cl)
-		if s == nil || !h.g.publish(s, &pk) {
+	case packets.Disconnect:
+		if pk.ReasonCode != packets.CodeDisconnectWillMessage.Code {
+			s.will, s.bye = nil, true
+		}
+		return pk, nil
+	case packets.Puback:
+		s.pubacked(pk.PacketID, pk.ReasonCode)
+		pk = nothing
+	}
+	if !s.meter.pass(s, pk.FixedHeader.Remaining) {
+		return nothing, packets.ErrRejectPacket
+	}
+	if pk.FixedHeader.Type == packets.Publish {
+		if !h.g.publish(s, &pk) {
 			return nothing, packets.ErrRejectPacket
 		}
-		return nothing, nil
-	case packets.Disconnect:
-		if s := sessionOf(cl); s != nil && pk.ReasonCode != packets.CodeDisconnectWillMessage.Code {
-			s.will = nil
-		}
+		pk = nothing
 	}
 	return pk, nil
 }
@@ -110,9 +119,10 @@ func (g *Gateway) publish(s *session, pk *packets.Packet) bool {
 func (g *Gateway) pass(s *session, pk *packets.Packet) bool {
 	m := wire.Inbound{Door: "gateway", Speaker: s.key, Topic: pk.TopicName, Payload: pk.Payload,
 		ContentType: pk.Properties.ContentType}
-	allowed := s.mayPublish(pk.TopicName)
+	why := s.mayPublish(pk.TopicName)
+	allowed := why == ""
 	if !allowed {
-		g.refuse(s.source(), pk.TopicName, ReasonTopic)
+		g.refuse(s.source(), pk.TopicName, why)
 	}
 	if pk.FixedHeader.Qos == 1 {
 		a := ack{packetID: pk.PacketID}
@@ -152,43 +162,3 @@ func validPublish(pk *packets.Packet) packets.Code {
 }
 
 func (s *session) source() string { return s.conn.host + " " + s.key.String() }
-
-// mayPublish reports whether the topic is one of the device's own. A device mostly uses one topic: its check is remembered.
-func (s *session) mayPublish(topic string) bool {
-	if topic == s.topic {
-		return true
-	}
-	t, err := wire.ParseTopic(topic)
-	if err != nil || t.Tenant != s.key.Tenant {
-		return false
-	}
-	if t.Serial == s.key.Serial {
-		s.topic = strings.Clone(topic)
-		return true
-	}
-	return s.g.deps.Auth.SpeaksFor(s.key, t.Serial)
-}
-
-// OnACLCheck decides on filters of a SUBSCRIBE, and again on each delivery. Publishing never gets here.
-func (h *hook) OnACLCheck(cl *mqtt.Client, filter string, write bool) bool {
-	s := sessionOf(cl)
-	if s == nil || write {
-		return false
-	}
-	_, has := cl.State.Subscriptions.Get(filter)
-	if s.maySubscribe(filter) && (has || cl.State.Subscriptions.Len() < h.g.cfg.MaxSubscriptions) {
-		return true
-	}
-	h.g.refuse(s.source(), filter, ReasonSubscription)
-	return false
-}
-
-func (s *session) maySubscribe(filter string) bool {
-	device, ok := strings.CutSuffix(filter, "/command")
-	if !ok {
-		return false
-	}
-	t, err := wire.ParseTopic(device + "/" + fleet.Status.String()) // the same names, without wildcards
-	return err == nil && t.Tenant == s.key.Tenant &&
-		(t.Serial == s.key.Serial || s.g.deps.Auth.SpeaksFor(s.key, t.Serial))
-}

@@ -15,6 +15,8 @@ type metrics struct {
 	wills       *prometheus.CounterVec // by result
 	reloads     *prometheus.CounterVec // by what and result
 	expires     *prometheus.GaugeVec   // by what
+	downlink    *prometheus.CounterVec // messages to devices, by what became of them
+	limited     [limits]prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -33,6 +35,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Writes of PUBACKs that a client did not take at once."}),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{Name: "aftercare_gateway_paused_readers",
 			Help: "Connections not read now, because too much of theirs is unacknowledged."}),
+		downlink: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_downlink_total",
+			Help: "Messages to devices: taken, acked, refused (by the device), away (nobody listens), full, too large."}, []string{"result"}),
 		wills: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_wills_total",
 			Help: "Last wills of lost connections by result."}, []string{"result"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_tls_reloads_total",
@@ -45,9 +49,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for q, name := range []string{"0", "1", "2"} {
 		m.publishes[q] = publishes.WithLabelValues(name)
 	}
+	limited := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_limited_seconds_total",
+		Help: "Time in which a connection was not read, by the limit that it had used up."}, []string{"limit"})
+	for l := range limits {
+		m.limited[l] = limited.WithLabelValues(l.String())
+	}
 	if r != nil {
 		r.MustRegister(m.connections, m.connects, m.disconnects, publishes, m.acks, m.ackWrites, m.slowWrites, m.paused, m.wills,
-			m.reloads, m.expires)
+			m.reloads, m.expires, m.downlink, limited)
 	}
 	return m
 }

@@ -29,6 +29,10 @@ const (
 	ReasonSubscription = "foreign_subscription"
 	ReasonTooMany      = "too_many_connections"
 
+	ReasonSubscriptions = "too_many_subscriptions"
+	ReasonState         = "sparkplug_state" // of messages too: there is no host application to wait for
+	ReasonFirstContact  = "first_contact"   // of messages too: a session that may do nothing but fetch its credential
+
 	// A client certificate that is not taken.
 	ReasonCertDate      = "certificate_date"      // expired or not yet valid
 	ReasonCertRevoked   = "certificate_revoked"   // on a revocation list
@@ -46,7 +50,11 @@ const (
 	reasonNoCert    = "no_certificate"
 )
 
-const slowReader = "slow reader"
+// Ends of connections that more than one place speaks of.
+const (
+	slowReader    = "slow reader"
+	reasonRevoked = "revoked"
+)
 
 var (
 	errPanic      = errors.New("panic in the connection")

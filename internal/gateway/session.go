@@ -35,14 +35,21 @@ type session struct {
 
 	topic string // last topic of its own that was checked; reader only
 	will  *will  // nil: none; reader only
+	bye   bool   // the client said good-bye; reader only
+
+	granted []listening   // filters of the SUBSCRIBE at hand; reader only
+	first   *firstContact // nil: an ordinary session
+	meter   meter         // reader only
 
 	established bool // under Gateway.mu
+	present     bool // under attendance.mu
 
 	silent  atomic.Bool   // no will is sent at its end
 	blocked atomic.Int64  // the gateway's clock when the reader began to wait for ingest or for room; 0: it reads
 	room    chan struct{} // one token wakes the reader
 
 	mu      sync.Mutex
+	down    downlink
 	ring    []ack  // power of two long; ticket t is at t & (len-1)
 	head    uint64 // first unanswered ticket
 	next    uint64
@@ -118,7 +125,7 @@ func (s *session) Done(ticket uint64, o wire.Outcome) {
 
 // markLocked tells the flusher once that there is something due.
 func (s *session) markLocked() {
-	if !s.dirty && !s.slow && (s.failed || s.head < s.next && s.ring[s.head&uint64(len(s.ring)-1)].done) {
+	if !s.dirty && !s.slow && !s.closed && (s.failed || s.down.ready() || s.head < s.next && s.ring[s.head&uint64(len(s.ring)-1)].done) {
 		s.dirty = true
 		s.flusher.add(s)
 	}
@@ -187,5 +194,6 @@ func (s *session) end() string {
 	s.g.open.Add(-int64(s.next - s.head))
 	s.head = s.next
 	s.ring = nil
+	s.down = downlink{}
 	return s.reason
 }

@@ -28,6 +28,7 @@ func (g *Gateway) watch(ctx context.Context) {
 			if now.After(expire) {
 				expire = now.Add(expireEvery)
 				g.expireSessions(now)
+				g.forgetAccounts(now)
 			}
 		}
 	}
