@@ -89,6 +89,7 @@ type keys struct {
 	revoked map[string]bool
 	asked   int
 	err     error
+	lost    string
 }
 
 func (k *keys) Authenticate(_ context.Context, username, password string) (fleet.Login, error) {
@@ -99,6 +100,9 @@ func (k *keys) Authenticate(_ context.Context, username, password string) (fleet
 		return fleet.Login{}, k.err
 	}
 	key, _ := parseUsername(username)
+	if password == "model-secret" {
+		return fleet.Login{Key: key, FirstContact: true, Model: "washer-w7"}, nil
+	}
 	if password != "pw-"+key.Serial || k.revoked[username] {
 		return fleet.Login{}, fleet.Errorf(fleet.CodeDenied, "credentials of %q are wrong", username)
 	}
@@ -114,13 +118,26 @@ func (k *keys) Admit(_ context.Context, key fleet.DeviceKey) error {
 	return nil
 }
 
+// FirstContact knows one device that it does not expect.
 func (*keys) FirstContact(_ context.Context, l fleet.Login) (string, error) {
-	return "", fleet.Errorf(fleet.CodeDenied, "%s is not expected", l.Key)
+	if l.Key.Serial == "A9" {
+		return "", fleet.Errorf(fleet.CodeDenied, "%s is not expected", l.Key)
+	}
+	return "pw-" + l.Key.Serial, nil
 }
 
 // SpeaksFor makes B1 a base station of T1 and T2.
-func (*keys) SpeaksFor(identity fleet.DeviceKey, serial string) bool {
-	return identity.Serial == serial || identity.Serial == "B1" && (serial == "T1" || serial == "T2")
+func (k *keys) SpeaksFor(identity fleet.DeviceKey, serial string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return identity.Serial == serial || identity.Serial == "B1" && (serial == "T1" || serial == "T2") && k.lost != serial
+}
+
+// lose takes a device from its base station.
+func (k *keys) lose(serial string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lost = serial
 }
 
 type rig struct {
@@ -335,6 +352,8 @@ func (d *device) next() (packets.Packet, error) {
 		err = pk.ConnackDecode(body)
 	case packets.Puback:
 		err = pk.PubackDecode(body)
+	case packets.Publish:
+		err = pk.PublishDecode(body)
 	case packets.Suback:
 		err = pk.SubackDecode(body)
 	case packets.Disconnect:
