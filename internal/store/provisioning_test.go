@@ -1,9 +1,12 @@
 package store
 
 import (
+	"io/fs"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"aftercare/internal/fleet"
 )
@@ -15,18 +18,14 @@ func TestOldCredentialsCountAsUsedAfterTheUpdate(t *testing.T) {
 	s := openAt(t, path)
 	d := device("WM-1")
 	must(t, s.SaveRegistry(t.Context(), []fleet.Device{d}, []fleet.Credential{{Device: d.Key, ID: "a", Hash: []byte{1}, CreatedAt: t0}}, nil))
-	must(t, s.SaveProvisioning(t.Context(), fleet.ProvisioningKey{ID: "k", Tenant: d.Key.Tenant, Model: d.Model, Hash: []byte{2}, CreatedAt: t0}))
-	for _, q := range []string{"DROP TABLE claim_codes", "DROP TABLE security_events", "ALTER TABLE provisioning_keys RENAME TO kept",
-		"ALTER TABLE credentials DROP COLUMN used_at", "DELETE FROM revisions WHERE name = 'security'", "DELETE FROM goose_db_version WHERE version_id = 3",
-		"DROP INDEX provisioning_keys_rev"} {
-		if _, err := s.w.ExecContext(t.Context(), q); err != nil {
-			t.Fatal(q, err)
-		}
-	}
+	dir, err := fs.Sub(migrations, "migrations")
+	must(t, err)
+	p, err := goose.NewProvider(goose.DialectSQLite3, s.w.DB, dir)
+	must(t, err)
+	_, err = p.DownTo(t.Context(), 2)
+	must(t, err)
 	s = openAt(t, path) // migrates
-	if _, err := s.w.ExecContext(t.Context(), "INSERT INTO provisioning_keys SELECT * FROM kept"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.SaveProvisioning(t.Context(), fleet.ProvisioningKey{ID: "k", Tenant: d.Key.Tenant, Model: d.Model, Hash: []byte{2}, CreatedAt: t0}))
 	l, _ := load(t, s, 0)
 	if len(l.Credentials) != 1 || !l.Credentials[0].UsedAt.Equal(t0) || len(l.Keys) != 1 {
 		t.Fatalf("%+v", l)

@@ -15,3 +15,6 @@ CREATE TABLE quality (
 );
 CREATE INDEX quality_day ON quality (day);
 
+
+-- +goose Down
+DROP TABLE quality;
