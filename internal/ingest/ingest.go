@@ -3,7 +3,17 @@
 //
 // It is not a queue with a life of its own: nothing is acknowledged from here before the journal has it.
 //
-// Who may import it: app. It imports fleet, wire and obs.
+// Resends. A reading is identified by (device, boot, seq), or by (device, time) where it has no seq. It is not looked for in
+// what is stored: the same reading becomes the same point again (wire.Timestamp folds boot and seq into it), so the database
+// keeps one, and the rules pass over what they have stepped (by boot and seq). Ingest's part is that a corrected time comes
+// out the same: the offset of a wrong clock is kept by device, boot and range of seqs, durable before the first reading that
+// uses it is committed. Not recognised, and counted as unidentifiable: readings with neither time nor seq, readings with a wrong
+// time and no seq, and those of a boot whose clock changed more than some sixty times. One gap is left: that a clock fell back is
+// noticed by the device's reading before it, which a restart forgets; after a kill, such a reading that comes out of order and
+// again may become a second point. Several processes with doors on one external journal share these snapshots and would
+// overwrite each other's.
+//
+// Who may import it: app, and cmd for the linter. It imports fleet, wire and obs.
 package ingest
 
 import (
