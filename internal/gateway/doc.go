@@ -10,6 +10,26 @@
 //
 // # Policies
 //
+// Transports. TCP, TLS 1.2 or later with Go's choice of ciphers, WebSocket (path gateway.ws.path, subprotocol "mqtt", binary
+// messages of at most 1 MiB whose boundaries mean nothing) and WebSocket over TLS; an empty address is off. All share one accept
+// path and its limits; the deadline of CONNECT includes the handshakes before it. A request with an Origin, that is, from a web
+// page, is refused unless gateway.ws.origins lists it. Below TLS and WebSocket a write never waits (socket.go): a client that
+// does not read stalls nobody on any transport.
+//
+// Certificates of devices (gateway.tls.client_auth). The chain, the dates, the extended key usage clientAuth (a certificate
+// without any is refused, unless gateway.tls.any_purpose), keys of at least RSA 2048 or 256-bit curves, and the revocation lists
+// are checked, then the registry is asked. The identity is the one value at the place that gateway.tls.identity names; none or
+// two are refused, and so is a common name that shares its part of the subject or stands before country, locality, organisation
+// or unit: a subject the other way round is read differently by different readers. A user name may be left out; if there is
+// one it must be the identity. A password is not looked at. TLS sessions are not resumed.
+//
+// Revocation lists are complete ones, signed by a CA of gateway.tls.client_ca. With gateway.tls.crl_policy refuse, a device whose
+// CA has none in force (past its next update, or not given) is refused when it connects, but stays when it is connected: an old
+// list must not end a fleet. Revoked certificates end live sessions within 5 s; so does the end of a certificate or of its CA.
+//
+// Files of certificates and lists are looked at every second and read again when they change. What is broken is logged and
+// counted, and what was read before stays in force.
+//
 // Identity. The user name is "tenant/serial". The client id must be the serial, or "tenant/serial", or begin with one of
 // them followed by '-', ':' or '/'. Sessions are kept per identity and client id, so that nobody takes over a session of
 // another device whose serial happens to begin the same way or belongs to another tenant.

@@ -61,7 +61,7 @@ func withPassword(password string) func(*packets.Packet) {
 func subject(parts ...[]string) func(*x509.Certificate) {
 	oids := map[string]asn1.ObjectIdentifier{"CN": {2, 5, 4, 3}, "O": {2, 5, 4, 10}, "C": {2, 5, 4, 6}, "SN": {2, 5, 4, 5}}
 	return func(c *x509.Certificate) {
-		var name pkix.RDNSequence
+		name := make(pkix.RDNSequence, 0, len(parts))
 		for _, part := range parts {
 			var set pkix.RelativeDistinguishedNameSET
 			for pair := range slices.Chunk(part, 2) {
@@ -365,7 +365,7 @@ func TestListsThatAreNotTaken(t *testing.T) {
 func forgedList(t *testing.T, a *authority) []byte {
 	t.Helper()
 	twin := *a.cert
-	twin.PublicKey = crypto.Signer(a.key).Public()
+	twin.PublicKey = a.key.Public()
 	return (&authority{cert: &twin, key: a.key}).list(t, nil)
 }
 
