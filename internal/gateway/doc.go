@@ -34,7 +34,7 @@
 // them followed by '-', ':' or '/'. Sessions are kept per identity and client id, so that nobody takes over a session of
 // another device whose serial happens to begin the same way or belongs to another tenant.
 //
-// Publishing. A device publishes to devices/{tenant}/{model}/{serial}/{telemetry|event|status} of its own serial or of one
+// Publishing. A device publishes to devices/{tenant}/{model}/{serial}/{telemetry|event|status|reply} of its own serial or of one
 // it speaks for. Any other topic ($SYS and names with wildcards too) is counted as refused and, with QoS 1, acknowledged: an
 // MQTT 5 client reads the reason code "not authorized"; a 3.1.1 client gets a plain PUBACK, because the only other
 // answer that version has is to close the connection, and a device that resends its queue would never get past the message.
@@ -47,7 +47,7 @@
 // QoS. 0 and 1. A client that publishes with QoS 2 is disconnected (MQTT 5: CONNACK said so before): lowering it in silence,
 // as mochi does, would leave it waiting for a PUBREC.
 //
-// Wills. Only to the device's own status topic, with QoS 0 or 1; else the CONNECT is refused. They go to ingest like any
+// Wills. Only to the device's own status topic (or NDEATH), with QoS 0 or 1; else the CONNECT is refused. They go to ingest like any
 // status. A will delay is kept up to the session expiry. No will is sent when the same client id connects again (the
 // device is there), when the connection is closed by Disconnect, or because this process stops.
 //
@@ -57,8 +57,36 @@
 // Topic aliases are not available. A packet above MaxPacket, a malformed one or a second CONNECT ends the connection.
 //
 // Subscriptions. Only devices/{tenant}/{model}/{serial}/command of the serials the device speaks for, without wildcards or
-// $share, at most MaxSubscriptions.
+// $share, at most MaxSubscriptions; of a Sparkplug edge node, its own NCMD and DCMD topics (below).
+//
+// Messages to devices go through Publish, to a live session, with packet ids of our own and never more unacknowledged than
+// the client's Receive Maximum or more queued than MaxOutgoing. What is not acknowledged when a connection ends is not sent
+// again from here: commands are kept in SQL and come again when Subscribed tells that the device listens.
+//
+// Sparkplug. An edge node publishes to spBv1.0/{tenant}/N.../{its serial}, and D... of devices it speaks for; its will may be
+// its NDEATH. It listens to NCMD/{serial} and DCMD/{serial}/{device}; libraries write NCMD/{serial}/#, DCMD/{serial}/# or
+// DCMD/{serial}/+, which reach nothing else and are the only wildcards there are. STATE topics are refused: no host
+// application speaks here, and a node that waits for one has to be told not to.
+//
+// Presence. The first session of an identity and the end of its last are told to Deps.Presence, take-overs and our own end
+// are not. A client that we disconnect (slow, malformed) is lost until it is back.
+//
+// First contact. A session that came with its model's provisioning secret may listen to its command topic, where it gets its
+// own credential, and publish its reply; it ends after PUBACK or 30 s. Many know that secret: the session takes over none of
+// the real device, gets none of its commands, and counts against none of its limits but the tenant's.
+//
+// Limits. Packets and bytes a second, per device and tenant, are token buckets. A connection that is over one is read more
+// slowly, QoS 0 and 1 alike; nothing is dropped. Accounts are charged after every chunk of up to 64 packets or 64 KiB, so what is
+// sent may be above the limit by that much a connection. No pause before one packet is longer than a second, nor than a
+// quarter of the keep-alive: limits that would need more are not kept to. A device in debt with many messages on
+// their way has its PINGREQ behind them; keep a limit above the messages it has in flight, divided by its ping timeout.
+//
+// Too large. A packet above MaxPacket ends the connection. A 3.1.1 device learns of the limit nowhere and will send it again
+// when it is back, for ever: every round is a refusal "oversize" with its name, so that it is found by count. Give such
+// devices a smaller batch, or raise MaxPacket.
 //
 // Wrong credentials are answered with growing delays per address and user name. Not per address alone: behind a NAT or a
 // balancer that would let one bad device shut out a fleet; a guess against 128 random bits gains nothing from more tries.
+// Secrets are compared where they are known: Auth has to do it in constant time and take as long for a device it does
+// not know (the registry compares HMACs with crypto/subtle).
 package gateway

@@ -15,13 +15,13 @@ func TestFirstContact(t *testing.T) {
 	var l listener
 	in := newInbox(false)
 	r := start(t, in, func(_ *Config, d *Deps) { d.Presence, d.Subscribed = &p, l.add })
-	real := r.device(t, 5, "A1") // the device itself is here: who only knows the model's secret cannot push it out
-	real.subscribe(cmdTopic)
+	device := r.device(t, 5, "A1") // the device itself is here: who only knows the model's secret cannot push it out
+	device.subscribe(cmdTopic)
 	d := r.dial(t, 5)
 	if code := d.connect("demo/A1", "model-secret", "A1"); code != 0 {
 		t.Fatalf("code %#x", code)
 	}
-	real.ping()
+	device.ping()
 	for i, tp := range []string{topic("A1"), "devices/demo/other/A1/reply", "devices/demo/washer-w7/A2/reply", "spBv1.0/demo/NDATA/A1"} {
 		d.send(publish(tp, 1, uint16(i+1)))
 		if code := d.acked(uint16(i + 1)); code != packets.ErrNotAuthorized.Code {
@@ -51,7 +51,7 @@ func TestFirstContact(t *testing.T) {
 	if r.metric("connects_total", ReasonFirstContact) != 1 || r.metric("connects_total", "accepted") != 1 {
 		t.Error("connects not counted")
 	}
-	real.ping() // it was never disturbed and heard nothing of the credential
+	device.ping() // it was never disturbed and heard nothing of the credential
 	if got := p.take(); !slices.Equal(got, []string{"demo/A1 connected"}) {
 		t.Errorf("presence %q", got)
 	}
