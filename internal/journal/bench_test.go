@@ -59,3 +59,35 @@ func BenchmarkOpenEmpty(b *testing.B) {
 		closeNow(b, open(b, testConfig(b)))
 	}
 }
+
+// BenchmarkVerify is the look at every record when the journal is opened.
+func BenchmarkVerify(b *testing.B) {
+	cfg := testConfig(b)
+	cfg.Sync, cfg.Durability = syncInterval, durabilityRelaxed
+	j := open(b, cfg)
+	for range 40 {
+		cycle := make([]wire.Record, 0, 100)
+		for range 100 {
+			r := reading(0, "")
+			r.Body = bytes.Repeat([]byte("washer-w7,serial=WM-0001,tenant=demo drain_s=55.2,cycles=812i,boot=3i,seq=1044i 1700000000123877903\n"), 200)
+			cycle = append(cycle, r)
+		}
+		appendAll(b, j, cycle...)
+	}
+	closeNow(b, j)
+	for b.Loop() {
+		report, err := Inspect(cfg.Dir)
+		if err != nil || len(report.Damages) > 0 || report.Records != 4000 {
+			b.Fatalf("%+v, %v", report, err)
+		}
+		b.SetBytes(report.Bytes)
+	}
+}
+
+func BenchmarkSums(b *testing.B) {
+	r := reading(0, string(bytes.Repeat([]byte("x"), 40_000)))
+	b.SetBytes(int64(len(r.Body)))
+	for b.Loop() {
+		_ = sumsOf(&r)
+	}
+}

@@ -36,6 +36,7 @@ const (
 	OutcomeLost     = "lost"     // the record is gone, but for the lines saved
 	OutcomeTorn     = "torn"     // the end of the newest file: an unfinished record that nobody was told of, or only zeros
 	OutcomeMissing  = "missing"  // acknowledged records are not there at all: a file was cut or taken away
+	OutcomePosition = "position" // a consumer's position cannot be read: it reads everything again
 )
 
 // Report is what a look at the files has found.
@@ -122,6 +123,15 @@ func (in *inspector) run() (Report, error) {
 		report.Damages = append(report.Damages, damages...)
 		if err != nil {
 			return report, fmt.Errorf("journal: mend the files of %q: %w", stream, err)
+		}
+		last := uint64(0)
+		if len(blocks) > 0 && !slices.ContainsFunc(blocks, func(b *block) bool { return b.skip }) {
+			last = blocks[len(blocks)-1].last
+		}
+		damages, err = in.positions(stream, last)
+		report.Damages = append(report.Damages, damages...)
+		if err != nil {
+			return report, fmt.Errorf("journal: look at the consumers of %q: %w", stream, err)
 		}
 	}
 	report.Took = time.Since(began)

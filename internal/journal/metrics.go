@@ -46,11 +46,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Readings records purged because everybody has read them and they are old."}),
 		missing: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_journal_missing_records_total",
 			Help: "Acknowledged records that were not there any more: damaged files."}),
-		damages: counter("damaged_records_total", "Records that were found damaged when the files were verified, by outcome: repaired, lost, torn, missing.",
+		damages: counter("damaged_records_total", "Records that were found damaged when the files were verified, by outcome: repaired, lost, torn, missing; position: a consumer reads everything again.",
 			"outcome"),
 		lines: counter("damaged_readings_total", "Readings in damaged records that were not repaired, by outcome: saved, lost.", "outcome"),
 	}
-	for _, o := range []string{OutcomeRepaired, OutcomeLost, OutcomeTorn, OutcomeMissing} {
+	for _, o := range []string{OutcomeRepaired, OutcomeLost, OutcomeTorn, OutcomeMissing, OutcomePosition} {
 		m.damages.WithLabelValues(o) // 0 is an answer too
 	}
 	for _, c := range []prometheus.Collector{m.records, m.bytes, m.latency, m.failures, m.duplicates, m.lag, m.size, m.reopens, m.trimmed, m.missing, m.damages, m.lines} {
@@ -71,7 +71,7 @@ func (m *metrics) stored(r *wire.Record, duplicate bool) {
 }
 
 func (m *metrics) damaged(d *Damage) {
-	m.damages.WithLabelValues(d.Outcome).Add(float64(d.Records))
+	m.damages.WithLabelValues(d.Outcome).Add(float64(max(d.Records, 1)))
 	if d.Outcome == OutcomeLost || d.Outcome == OutcomeMissing {
 		m.missing.Add(float64(d.Records))
 	}

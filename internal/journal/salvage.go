@@ -146,6 +146,8 @@ func logDamage(log *slog.Logger, d *Damage) {
 		log.Warn("journal: an unfinished record at the end of a file was cut off; nobody was told that it is stored", args...)
 	case OutcomeRepaired:
 		log.Error("journal: DAMAGED FILE, a flipped bit was turned back; look after the disk and the memory of this machine", args...)
+	case OutcomePosition:
+		log.Error("journal: DAMAGED FILE, a consumer's position is lost: it reads everything that is kept again", args...)
 	default:
 		log.Error("journal: DAMAGED FILE, records are lost; a copy of the file is in "+damagedDir, args...)
 	}
