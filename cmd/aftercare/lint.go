@@ -65,7 +65,7 @@ func lintOf(models []fleet.Model, id, format, class string) (*fleet.Model, fleet
 	var wrong []fleet.Problem
 	i := slices.IndexFunc(models, func(m fleet.Model) bool { return m.ID == id })
 	if i < 0 {
-		var ids []string
+		ids := make([]string, 0, len(models))
 		for _, m := range models {
 			ids = append(ids, m.ID)
 		}

@@ -26,7 +26,8 @@ const (
 	latest = math.MaxInt64 / int64(time.Millisecond)
 )
 
-// clock is what is remembered of one device: its newest reading, and where its clock was wrong.
+// clock is what is remembered of one class of one device's reports, which may have running numbers of their own: the newest
+// reading, and where the clock was wrong.
 type clock struct {
 	seen          bool
 	boot, seq, ms int64 // of the newest reading by boot and seq, on the device's clock
@@ -36,10 +37,11 @@ type clock struct {
 
 // bootClock says how wrong the clock was within one boot. What no span covers was right.
 type bootClock struct {
-	Boot  int64  `json:"boot"`
-	Top   int64  `json:"top"` // the highest seq that was seen since the clock was first wrong
-	At    int64  `json:"at"`  // when it last changed, milliseconds
-	Spans []span `json:"spans"`
+	Class fleet.Class `json:"class,omitempty"` // in snapshots only
+	Boot  int64       `json:"boot"`
+	Top   int64       `json:"top"` // the highest seq that was seen since the clock was first wrong
+	At    int64       `json:"at"`  // when it last changed, milliseconds
+	Spans []span      `json:"spans"`
 }
 
 // span is a range of seqs whose times are wrong by one offset. Once made, what it says of a seq never changes: a resend must

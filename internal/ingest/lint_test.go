@@ -18,7 +18,7 @@ import (
 func TestLintNamesEverything(t *testing.T) {
 	l := NewLinter(DefaultConfig(), &models[0])
 	r := l.Payload(fleet.Telemetry, fleet.FormatJSON, []byte(`{"ts":"1999-01-01T00:00:00Z","temp_c":400,"cylces":7,"door":"open","n":12345678901234567891}`), at("12:00:00"))
-	var got []string
+	got := make([]string, 0, len(r.Findings))
 	for _, f := range r.Findings {
 		got = append(got, strings.TrimSpace(fmt.Sprint(f.Error, " ", f.Field, " ", f.Reason, " ", f.Hint)))
 	}

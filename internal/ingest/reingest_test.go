@@ -74,7 +74,7 @@ func TestReingestAfterAFix(t *testing.T) { // REL-12
 		t.Fatal(err)
 	}
 	lines, aside := l.text(t)
-	var left []string
+	left := make([]string, 0, len(aside))
 	for _, q := range aside {
 		left = append(left, q.Reason)
 	}

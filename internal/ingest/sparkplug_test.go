@@ -55,7 +55,6 @@ type edgeTest struct {
 	t    *testing.T
 	ears *ears
 	acks *acks
-	mu   sync.Mutex
 	now  time.Time
 }
 

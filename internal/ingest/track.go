@@ -14,8 +14,8 @@ import (
 
 // track is what ingest remembers of one device between its messages. Its owner holds the lock while it works on a message.
 type track struct {
-	mu sync.Mutex
-	clock
+	mu     sync.Mutex
+	clocks [fleet.Status + 1]clock // by class
 	// the sheet that its readings are counted on, and what it is of
 	sheet    *sheet
 	model    string
@@ -145,10 +145,12 @@ func (s *trackShard) snapshot(now time.Time) ([]byte, error) {
 	for k, tr := range wrong {
 		tr.mu.Lock()
 		w := wrongClock{Device: k}
-		for _, b := range tr.wrong {
-			if now.UnixMilli()-b.At < clocksKept.Milliseconds() {
-				b.Spans = append([]span(nil), b.Spans...)
-				w.Boots = append(w.Boots, b)
+		for class := range tr.clocks {
+			for _, b := range tr.clocks[class].wrong {
+				if now.UnixMilli()-b.At < clocksKept.Milliseconds() {
+					b.Class, b.Spans = fleet.Class(class), append([]span(nil), b.Spans...)
+					w.Boots = append(w.Boots, b)
+				}
 			}
 		}
 		tr.mu.Unlock()
@@ -190,7 +192,12 @@ func (t *tracks) load(ctx context.Context, from Clocks) error {
 		for _, w := range list {
 			tr := t.get(w.Device)
 			tr.mu.Lock()
-			tr.wrong = w.Boots[:min(len(w.Boots), maxBoots)]
+			for _, b := range w.Boots {
+				if int(b.Class) < len(tr.clocks) && len(tr.clocks[b.Class].wrong) < maxBoots {
+					c := &tr.clocks[b.Class]
+					c.wrong = append(c.wrong, b)
+				}
+			}
 			tr.mu.Unlock()
 			s := t.shard(w.Device)
 			s.mu.Lock()

@@ -289,7 +289,7 @@ func (w *worker) time(r *fleet.Reading) (unnumbered bool, off int64) {
 		w.notes.bad(wire.ReasonTime, "ts", "the time is before 1970 or after 2262 and cannot be stored")
 		return false, 0
 	}
-	v := w.track.judge(r, w.now.UnixMilli(), w.again, w.in.limits)
+	v := w.track.clocks[w.class].judge(r, w.now.UnixMilli(), w.again, w.in.limits)
 	if v.changed {
 		w.in.tracks.changed(w.device.Key, w.track)
 	}
