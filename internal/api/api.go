@@ -8,12 +8,14 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/time/rate"
 
 	"aftercare/internal/fleet"
 )
@@ -60,8 +62,41 @@ type (
 	}
 	// Doors reads what did not get in, newest first.
 	Doors interface {
-		Quarantined(ctx context.Context, tenant string, limit int) ([]fleet.Quarantined, error)
+		Quarantined(ctx context.Context, f fleet.QuarantineFilter) ([]fleet.Quarantined, error)
 		Refusals() (recent []fleet.Refusal, byReason map[string]uint64)
+	}
+	// Mender tries again what was put aside, and says how good the reports are (rows of one UTC day each, since a day).
+	Mender interface {
+		Reingest(ctx context.Context, f fleet.QuarantineFilter) (fleet.Reingest, error)
+		Quality(ctx context.Context, tenant, model string, since time.Time) ([]fleet.Quality, error)
+	}
+	// Commander sends commands. Of the command to send, device, name, arguments, expiry (zero: the default), author and, if
+	// the caller has one, id are given.
+	Commander interface {
+		SendCommand(ctx context.Context, c fleet.Command) (fleet.Command, error)
+		CancelCommand(ctx context.Context, tenant, id, by string) error
+		Command(ctx context.Context, tenant, id string) (fleet.Command, []fleet.Audit, error)
+		Commands(ctx context.Context, f fleet.CommandFilter) ([]fleet.Command, error)
+	}
+	// Provisioner registers devices and makes and ends their credentials.
+	Provisioner interface {
+		Register(ctx context.Context, d fleet.Device) (secret string, err error)
+		ImportCSV(ctx context.Context, tenant string, r io.Reader, firstContact bool) (fleet.ImportReport, error)
+		Rotate(ctx context.Context, key fleet.DeviceKey) (secret string, err error)
+		FinishRotation(ctx context.Context, key fleet.DeviceKey) error
+		Revoke(ctx context.Context, key fleet.DeviceKey) error
+	}
+	// Claims hands out the codes and secrets with which owners and devices make themselves known.
+	Claims interface {
+		ClaimCode(ctx context.Context, key fleet.DeviceKey) (code string, expires time.Time, err error)
+		Claim(ctx context.Context, tenant, code, person string) (fleet.DeviceKey, error)
+		CreateProvisioning(ctx context.Context, tenant, model string, open bool) (id, secret string, err error)
+		ProvisioningKeys(ctx context.Context, tenant string) ([]fleet.ProvisioningKey, error)
+		RevokeProvisioning(ctx context.Context, tenant, id string) error
+	}
+	// Links knows whether a device can be reached; false when nothing was ever heard of it.
+	Links interface {
+		State(key fleet.DeviceKey) (fleet.Link, bool)
 	}
 	// Agent acts on cases.
 	Agent interface {
@@ -79,16 +114,21 @@ type Config struct {
 
 // Deps is what New is given; all but Now are required.
 type Deps struct {
-	Cases   Cases
-	Stories Stories
-	Devices Devices
-	Models  Models
-	Mail    Mail
-	History History
-	Doors   Doors
-	Agent   Agent
-	Log     *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	Cases       Cases
+	Stories     Stories
+	Devices     Devices
+	Models      Models
+	Mail        Mail
+	History     History
+	Doors       Doors
+	Mender      Mender
+	Commander   Commander
+	Provisioner Provisioner
+	Claims      Claims
+	Links       Links
+	Agent       Agent
+	Log         *slog.Logger
+	Now         func() time.Time // nil: time.Now
 }
 
 type api struct {
@@ -96,6 +136,8 @@ type api struct {
 	deps Deps
 	log  *slog.Logger
 	now  func() time.Time
+
+	claims *rate.Limiter
 }
 
 // New returns the API's handler, for paths that begin with Prefix. The document is at Prefix + "/openapi.json" and ".yaml";
@@ -117,6 +159,9 @@ func New(cfg Config, deps Deps) http.Handler {
 	a.devices(h)
 	a.cases(h)
 	a.more(h)
+	a.quarantine(h)
+	a.commands(h)
+	a.provisioning(h)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusNotFound)

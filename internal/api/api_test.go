@@ -28,6 +28,9 @@ type source struct {
 	err      error
 	done     []string
 	asked    fleet.CaseFilter
+
+	quarantine fleet.QuarantineFilter
+	commands   []fleet.Command
 }
 
 func newSource() *source {
@@ -117,7 +120,8 @@ func (s *source) Latest(_ context.Context, key fleet.DeviceKey, _ string) (fleet
 	return fleet.Reading{}, fleet.Errorf(fleet.CodeNotFound, "no reading")
 }
 
-func (s *source) Quarantined(context.Context, string, int) ([]fleet.Quarantined, error) {
+func (s *source) Quarantined(_ context.Context, f fleet.QuarantineFilter) ([]fleet.Quarantined, error) {
+	s.quarantine = f
 	return []fleet.Quarantined{{At: at, Reason: "syntax", Payload: []byte("{\xff")}}, s.err
 }
 
@@ -150,7 +154,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{source: newSource()}
 	s := f.source
-	f.h = New(Config{Tenant: "demo", Version: "test"}, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: s, Doors: s, Agent: s,
+	f.h = New(Config{Tenant: "demo", Version: "test"}, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: s, Doors: s, Mender: s, Commander: s, Provisioner: s, Claims: s, Links: s, Agent: s,
 		Log: slog.New(slog.NewTextHandler(&f.log, nil)), Now: func() time.Time { return at }})
 	return f
 }
@@ -307,7 +311,8 @@ func TestDocument(t *testing.T) {
 		t.Errorf("version %q", doc.OpenAPI)
 	}
 	for _, p := range []string{"/devices", "/devices/{tenant}/{serial}", "/devices/{tenant}/{serial}/series/{field}", "/cases", "/cases/{tenant}/{id}", "/cases/{tenant}/{id}/acknowledge",
-		"/cases/{tenant}/{id}/resolve", "/cases/{tenant}/{id}/comment", "/messages", "/quarantine", "/fleet"} {
+		"/cases/{tenant}/{id}/resolve", "/cases/{tenant}/{id}/comment", "/messages", "/quarantine", "/quarantine/reingest", "/quality", "/fleet", "/devices/import", "/devices/{tenant}/{serial}/commands",
+		"/commands/{tenant}/{id}", "/devices/{tenant}/{serial}/rotate", "/claims", "/provisioning-keys"} {
 		if doc.Paths[Prefix+p] == nil {
 			t.Errorf("the document lacks %s", p)
 		}

@@ -54,6 +54,14 @@ type Point struct {
 	Value float64   `json:"value" doc:"mean over the interval"`
 }
 
+// Link is whether a device can be reached, as the server sees it.
+type Link struct {
+	Online bool       `json:"online"`
+	Cause  string     `json:"cause" enum:"connected,heard,disconnected,lost,will,silent,station_lost,revoked"`
+	Since  time.Time  `json:"since"`
+	Heard  *time.Time `json:"heard,omitempty" doc:"when anything last came from it"`
+}
+
 type devicesIn struct {
 	Category string `query:"category"`
 	Owner    string `query:"owner" doc:"id of a person"`
@@ -79,6 +87,7 @@ type deviceOut struct {
 	Body struct {
 		Device
 		Latest *Reading `json:"latest,omitempty" doc:"absent when it has not reported yet"`
+		Link   *Link    `json:"link,omitempty" doc:"absent when nothing was ever heard of it"`
 	}
 }
 
@@ -158,6 +167,9 @@ func (a *api) getDevice(ctx context.Context, in *DeviceRef) (*deviceOut, error) 
 	}
 	out := &deviceOut{}
 	out.Body.Device = device(d, worst)
+	if l, ok := a.deps.Links.State(d.Key); ok {
+		out.Body.Link = &Link{l.Online, l.Cause, l.Since.UTC(), moment(l.Heard)}
+	}
 	r, err := a.deps.History.Latest(ctx, d.Key, d.Model)
 	if fleet.CodeOf(err) == fleet.CodeNotFound {
 		return out, nil

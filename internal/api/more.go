@@ -25,26 +25,6 @@ type Message struct {
 	ReadAt   *time.Time `json:"read_at,omitempty"`
 }
 
-// Quarantined is a report that was put aside.
-type Quarantined struct {
-	At      time.Time `json:"at"`
-	Serial  string    `json:"serial"`
-	Model   string    `json:"model"`
-	Topic   string    `json:"topic"`
-	Reason  string    `json:"reason" doc:"machine code, also the counter's label"`
-	Detail  string    `json:"detail,omitempty"`
-	Payload []byte    `json:"payload" doc:"as it came, base 64"`
-}
-
-// Refusal is a message that was neither kept nor put aside.
-type Refusal struct {
-	At     time.Time `json:"at"`
-	Door   string    `json:"door"`
-	Source string    `json:"source,omitempty"`
-	Topic  string    `json:"topic,omitempty"`
-	Reason string    `json:"reason"`
-}
-
 type limitIn struct {
 	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
@@ -53,14 +33,6 @@ type messagesOut struct {
 	Body struct {
 		Messages   []Message  `json:"messages" doc:"rendered messages, newest first"`
 		Deliveries []Delivery `json:"deliveries" doc:"what became of messages on all channels, newest first"`
-	}
-}
-
-type quarantineOut struct {
-	Body struct {
-		Quarantined []Quarantined     `json:"quarantined" doc:"newest first"`
-		Refused     map[string]uint64 `json:"refused" doc:"by reason, since the server started"`
-		Refusals    []Refusal         `json:"refusals" doc:"the latest, newest first"`
 	}
 }
 
@@ -75,7 +47,6 @@ type fleetOut struct {
 
 func (a *api) more(h huma.API) {
 	huma.Register(h, a.operation("list-messages", http.MethodGet, "/messages", "Messages to owners and what became of them"), a.messages)
-	huma.Register(h, a.operation("get-quarantine", http.MethodGet, "/quarantine", "What did not get in"), a.quarantine)
 	huma.Register(h, a.operation("get-fleet", http.MethodGet, "/fleet", "The fleet in numbers"), a.summary)
 }
 
@@ -95,26 +66,6 @@ func (a *api) messages(ctx context.Context, in *limitIn) (*messagesOut, error) {
 	}
 	for _, d := range ds {
 		out.Body.Deliveries = append(out.Body.Deliveries, delivery(d))
-	}
-	return out, nil
-}
-
-func (a *api) quarantine(ctx context.Context, in *limitIn) (*quarantineOut, error) {
-	qs, err := a.deps.Doors.Quarantined(ctx, a.cfg.Tenant, in.Limit)
-	if err != nil {
-		return nil, a.failed("get-quarantine", err)
-	}
-	recent, by := a.deps.Doors.Refusals()
-	out := &quarantineOut{}
-	out.Body.Quarantined, out.Body.Refusals, out.Body.Refused = make([]Quarantined, 0, len(qs)), make([]Refusal, 0, len(recent)), map[string]uint64{}
-	for _, q := range qs {
-		out.Body.Quarantined = append(out.Body.Quarantined, Quarantined{q.At.UTC(), q.Device.Serial, q.Model, q.Topic, q.Reason, q.Detail, q.Payload})
-	}
-	for _, r := range recent[:min(len(recent), in.Limit)] {
-		out.Body.Refusals = append(out.Body.Refusals, Refusal{r.At.UTC(), r.Door, r.Source, r.Topic, r.Reason})
-	}
-	for reason, n := range by {
-		out.Body.Refused[reason] = n
 	}
 	return out, nil
 }
