@@ -48,9 +48,23 @@ type (
 	}
 	// Doors reads what did not get in. Refusals are the latest, newest first, and the counts since the process started.
 	Doors interface {
-		Quarantined(ctx context.Context, tenant string, limit int) ([]fleet.Quarantined, error)
+		Quarantined(ctx context.Context, f fleet.QuarantineFilter) ([]fleet.Quarantined, error)
 		Refusals() (recent []fleet.Refusal, byReason map[string]uint64)
 		Pulse() Pulse
+	}
+	// Mender tries again what was put aside, and says how good the reports are (rows of one UTC day each, since a day).
+	Mender interface {
+		Reingest(ctx context.Context, f fleet.QuarantineFilter) (fleet.Reingest, error)
+		Quality(ctx context.Context, tenant, model string, since time.Time) ([]fleet.Quality, error)
+	}
+	// Commander sends commands; of the one to send, device, name and author are given.
+	Commander interface {
+		SendCommand(ctx context.Context, c fleet.Command) (fleet.Command, error)
+		Commands(ctx context.Context, f fleet.CommandFilter) ([]fleet.Command, error)
+	}
+	// Links knows whether a device can be reached; false when nothing was ever heard of it.
+	Links interface {
+		State(key fleet.DeviceKey) (fleet.Link, bool)
 	}
 	// Teller says a case in a person's words; words.Renderer is one.
 	Teller interface {
@@ -84,6 +98,9 @@ type Deps struct {
 	Mail       Mail
 	History    History
 	Doors      Doors
+	Mender     Mender
+	Commander  Commander
+	Links      Links
 	Agent      Agent
 	Feed       Feed
 	Teller     Teller

@@ -107,6 +107,8 @@ type devicePage struct {
 	Latest   []reading
 	LatestAt time.Time
 	NoData   bool // history does not answer
+	Link     *linkRow
+	Commands commandBox
 	Cases    []caseRow
 	Messages []messageRow
 }
@@ -124,6 +126,13 @@ var spans = []struct {
 	span  time.Duration
 	every time.Duration
 }{{"24h", 24 * time.Hour, 10 * time.Minute}, {"7d", 7 * 24 * time.Hour, 30 * time.Minute}, {"14d", 14 * 24 * time.Hour, time.Hour}}
+
+// linkRow says whether the device can be reached, and since when it is so.
+type linkRow struct {
+	Words  string
+	Online bool
+	Since  time.Time
+}
 
 type reading struct {
 	Label, Value string
@@ -162,6 +171,12 @@ func (s *Web) deviceOne(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := p.messages(s, r, snap); err != nil {
 		return err
+	}
+	if err := p.commands(s, r); err != nil {
+		return err
+	}
+	if l, ok := s.deps.Links.State(d.Key); ok {
+		p.Link = &linkRow{v.orHuman("link.", l.Cause), l.Online, l.Since}
 	}
 	p.telemetry(s, r, cases)
 	if p.State == chart.Silent && !snap.quiet(d, p.Seen) { // its newest reading is younger than the view of the fleet

@@ -100,7 +100,7 @@ func (p *overviewPage) categories(snap *snapshot) {
 const quarantineShown = 100
 
 func (s *Web) newInQuarantine(ctx context.Context, now time.Time) (int, error) {
-	all, err := s.deps.Doors.Quarantined(ctx, s.cfg.Tenant, quarantineShown)
+	all, err := s.deps.Doors.Quarantined(ctx, fleet.QuarantineFilter{Tenant: s.cfg.Tenant, Limit: quarantineShown})
 	if err != nil {
 		return 0, err
 	}

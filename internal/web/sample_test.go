@@ -54,6 +54,7 @@ func sampleModels() []fleet.Model {
 		m("printer-p9", "office-printer", "office printer", "Bürodrucker", []string{"fuser_c"}, field("fuser_c", fleet.Float, "°C", "fuser temperature", "Fixiertemperatur")),
 		m("charger-e1", "ev-charger", "car charger", "Wallbox", []string{"contact_c"}, field("contact_c", fleet.Float, "°C", "contact temperature", "Kontakttemperatur")),
 	}
+	models[0].Commands = []fleet.CommandSpec{{Name: "identify", Label: fleet.Words{"en": "identify", "de": "sich zeigen"}}, {Name: "restart", Label: fleet.Words{"en": "restart", "de": "neu starten"}, Disruptive: true}}
 	models[4].FaultCodes = []fleet.FaultCode{{Code: "E18", Meaning: fleet.Words{"en": "the paper path is blocked", "de": "der Papierweg ist blockiert"},
 		Cause: fleet.Words{"en": "a torn sheet behind the fuser", "de": "ein gerissenes Blatt hinter der Fixiereinheit"}, Remedy: fleet.Words{"en": "open the rear flap and pull the sheet out downwards", "de": "hintere Klappe öffnen und das Blatt nach unten herausziehen"}, Part: "fuser unit"}}
 	return models
@@ -321,8 +322,47 @@ func (s *sample) LastSeen(context.Context, string, []string) (map[string]time.Ti
 	return s.seen, s.historyErr
 }
 
-func (s *sample) Quarantined(_ context.Context, _ string, limit int) ([]fleet.Quarantined, error) {
-	return s.aside[:min(limit, len(s.aside))], nil
+func (s *sample) Quarantined(_ context.Context, f fleet.QuarantineFilter) ([]fleet.Quarantined, error) {
+	var out []fleet.Quarantined
+	for _, q := range s.aside {
+		if (f.Reason == "" || q.Reason == f.Reason) && (f.Model == "" || q.Model == f.Model) && (f.Before == 0 || q.Seq < f.Before) && len(out) < f.Limit {
+			out = append(out, q)
+		}
+	}
+	return out, nil
+}
+
+func (s *sample) Reingest(_ context.Context, f fleet.QuarantineFilter) (fleet.Reingest, error) {
+	s.done = append(s.done, "again "+f.Tenant+" "+f.Model+" "+f.Reason)
+	return fleet.Reingest{Tried: 3, Stored: 2, StillBad: 1}, s.agentErr
+}
+
+func (s *sample) Quality(context.Context, string, string, time.Time) ([]fleet.Quality, error) {
+	row := func(firmware, reason, field string, n int64, example string) fleet.Quality {
+		return fleet.Quality{Tenant: "demo", Model: "washer-w7", Firmware: firmware, Day: friday, Reason: reason, Field: field, N: n, Example: example, LastAt: friday}
+	}
+	return []fleet.Quality{row("2.0.1", "", "", 40_000, ""), row("2.1.0", "", "", 800, ""), row("2.1.0", "range", "drain_s", 37, `"drain_s" is 9000 s: possible is 0 to 900`),
+		row("2.1.0", fleet.QualityUnknownKept, "drum_rpm", 800, "")}, nil
+}
+
+func (s *sample) SendCommand(_ context.Context, c fleet.Command) (fleet.Command, error) {
+	s.done = append(s.done, "command "+c.Device.Serial+" "+c.Name+" "+c.By)
+	return c, s.agentErr
+}
+
+func (s *sample) Commands(_ context.Context, f fleet.CommandFilter) ([]fleet.Command, error) {
+	if f.Device != "WM-0001" {
+		return nil, nil
+	}
+	return []fleet.Command{{ID: "cmd-2", Name: "restart", State: fleet.CommandNotNow, Reason: "a wash is running", CreatedAt: friday.Add(-time.Hour), SentAt: friday.Add(-time.Minute), By: "agent:desk"},
+		{ID: "cmd-1", Name: "identify", State: fleet.CommandDone, CreatedAt: friday.Add(-2 * time.Hour), AnsweredAt: friday.Add(-2*time.Hour + time.Second), By: "agent:desk"}}, nil
+}
+
+func (s *sample) State(key fleet.DeviceKey) (fleet.Link, bool) {
+	if key.Serial != "WM-0001" {
+		return fleet.Link{}, false
+	}
+	return fleet.Link{Online: true, Cause: fleet.CauseConnected, Since: friday.Add(-26 * time.Hour)}, true
 }
 
 func (s *sample) Refusals() ([]fleet.Refusal, map[string]uint64) { return s.refusals, s.byReason }

@@ -97,7 +97,9 @@ func (s *Web) routes() http.Handler {
 	page("POST /cases/{tenant}/{id}/comment", "act", s.comment)
 	page("GET /people/{tenant}/{id}", "person", s.person)
 	page("GET /messages", "messages", s.messageList)
+	page("POST /devices/{tenant}/{serial}/commands", "act", s.sendCommand)
 	page("GET /quarantine", "quarantine", s.quarantine)
+	page("POST /quarantine/again", "act", s.tryAgain)
 	page("/", "notfound", s.notFound)
 	inner.HandleFunc("GET /live", s.live)
 
