@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/cases"
+	"aftercare/internal/config"
 	"aftercare/internal/egress"
 	"aftercare/internal/fleet"
 	"aftercare/internal/outreach"
@@ -105,19 +106,30 @@ func (s *server) buildPages(context.Context) error {
 // linkToken returns the token of the start-up link: the configured one, or one that is made at the first start and kept, so that the
 // link goes on working after a restart.
 func (s *server) linkToken() (string, error) {
-	if s.cfg.Web.Token != "" {
-		return string(s.cfg.Web.Token), nil
+	token, err := LinkToken(s.cfg)
+	if !errors.Is(err, os.ErrNotExist) {
+		return token, err
 	}
-	path := filepath.Join(s.cfg.Data, "link.token")
-	text, err := os.ReadFile(path)
-	if err == nil && len(strings.TrimSpace(string(text))) >= web.MinToken {
-		return strings.TrimSpace(string(text)), nil
+	token = rand.Text()
+	return token, writeSecret(filepath.Join(s.cfg.Data, linkFile), []byte(token+"\n"))
+}
+
+const linkFile = "link.token"
+
+// LinkToken returns the token with which the pages and the API of a server with this configuration are opened. The error is
+// os.ErrNotExist when no server has run on its data folder yet.
+func LinkToken(cfg config.Config) (string, error) {
+	if cfg.Web.Token != "" {
+		return string(cfg.Web.Token), nil
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	text, err := os.ReadFile(filepath.Join(cfg.Data, linkFile))
+	if err != nil {
 		return "", fmt.Errorf("read the link's token: %w", err)
 	}
-	token := rand.Text()
-	return token, writeSecret(path, []byte(token+"\n"))
+	if token := strings.TrimSpace(string(text)); len(token) >= web.MinToken {
+		return token, nil
+	}
+	return "", fmt.Errorf("the link's token is damaged: %w", os.ErrNotExist)
 }
 
 // rejectLine puts a line that the database refuses into quarantine, with the database's reason.
