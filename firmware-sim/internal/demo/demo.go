@@ -109,7 +109,7 @@ func (r *run) play(ctx context.Context, speakers []*speaker) error {
 
 // speaker builds a connection with its devices and counts their start.
 func (r *run) speaker(d fleetfile.Device) (*speaker, error) {
-	s := &speaker{run: r, device: d}
+	s := &speaker{run: r, device: d, orders: orders{done: map[string]answer{}, asked: map[string]int{}}}
 	for _, one := range append([]fleetfile.Device{d}, r.fleet.Children(d.Serial)...) {
 		dev, err := device.New(one.Model, one.Serial, r.cfg.Seed)
 		if err != nil {

@@ -25,6 +25,7 @@ type speaker struct {
 	tokens  []mqtt.Token
 	told    bool // whether it has said that it is there since it connected
 	ready   func()
+	orders  orders
 }
 
 // Run keeps the connection up until ctx ends: whatever breaks, it connects again and goes on where it was
@@ -78,6 +79,9 @@ func (s *speaker) session(ctx context.Context) error {
 	defer s.run.connected.Add(-1)
 	defer client.Disconnect(100)
 	s.told, s.tokens = false, s.tokens[:0]
+	if err := s.listen(conn, client); err != nil {
+		return fmt.Errorf("subscribe to commands: %w", err)
+	}
 	err := s.send(conn, client) // what is waiting, the same bytes again: the server recognises them
 	if err == nil && conn.Err() == nil {
 		err = s.talk(conn, client)

@@ -59,7 +59,7 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 // goroutines, before the acknowledgement; every device's password is secret.
 func Start(t testing.TB, addr, secret string, take func(Publish)) *Broker {
 	t.Helper()
-	s := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s := mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err := s.AddHook(&hook{secret: secret, take: take}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -81,4 +81,9 @@ func Start(t testing.TB, addr, secret string, take func(Publish)) *Broker {
 // Stop ends the broker and all its connections.
 func (b *Broker) Stop() {
 	b.once.Do(func() { _ = b.server.Close() }) // a test that ends does not care how
+}
+
+// Send delivers a message with QoS 1 to whoever has subscribed to the topic.
+func (b *Broker) Send(topic string, payload []byte) error {
+	return b.server.Publish(topic, payload, false, 1)
 }
