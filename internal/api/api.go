@@ -75,7 +75,7 @@ type (
 	Commander interface {
 		SendCommand(ctx context.Context, c fleet.Command) (fleet.Command, error)
 		CancelCommand(ctx context.Context, tenant, id, by string) error
-		Command(ctx context.Context, tenant, id string) (fleet.Command, []fleet.Audit, error)
+		Command(ctx context.Context, tenant, id string) (fleet.Command, []fleet.CommandAudit, error)
 		Commands(ctx context.Context, f fleet.CommandFilter) ([]fleet.Command, error)
 	}
 	// Provisioner registers devices and makes and ends their credentials.
@@ -91,7 +91,7 @@ type (
 		ClaimCode(ctx context.Context, key fleet.DeviceKey) (code string, expires time.Time, err error)
 		Claim(ctx context.Context, tenant, code, person string) (fleet.DeviceKey, error)
 		CreateProvisioning(ctx context.Context, tenant, model string, open bool) (id, secret string, err error)
-		ProvisioningKeys(ctx context.Context, tenant string) ([]fleet.ProvisioningKey, error)
+		ProvisioningKeys(tenant string) []fleet.ProvisioningKey
 		RevokeProvisioning(ctx context.Context, tenant, id string) error
 	}
 	// Links knows whether a device can be reached; false when nothing was ever heard of it.

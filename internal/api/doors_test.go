@@ -39,10 +39,10 @@ func (s *source) CancelCommand(_ context.Context, _, id, by string) error {
 	return s.agentErr
 }
 
-func (s *source) Command(_ context.Context, tenant, id string) (fleet.Command, []fleet.Audit, error) {
+func (s *source) Command(_ context.Context, tenant, id string) (fleet.Command, []fleet.CommandAudit, error) {
 	for _, c := range s.commands {
 		if c.ID == id && c.Device.Tenant == tenant {
-			return c, []fleet.Audit{{At: at, Actor: c.By, Action: "sent"}}, nil
+			return c, []fleet.CommandAudit{{At: at, Actor: c.By, Action: "sent"}}, nil
 		}
 	}
 	return fleet.Command{}, nil, fleet.Errorf(fleet.CodeNotFound, "there is no command %q", id)
@@ -106,8 +106,8 @@ func (s *source) CreateProvisioning(_ context.Context, _, model string, open boo
 	return "key-" + model, "secret", s.err
 }
 
-func (s *source) ProvisioningKeys(context.Context, string) ([]fleet.ProvisioningKey, error) {
-	return []fleet.ProvisioningKey{{ID: "key-w7", Model: "w7", CreatedAt: at, Hash: []byte("hidden")}}, s.err
+func (s *source) ProvisioningKeys(string) []fleet.ProvisioningKey {
+	return []fleet.ProvisioningKey{{ID: "key-w7", Model: "w7", CreatedAt: at, Hash: []byte("hidden")}}
 }
 
 func (s *source) RevokeProvisioning(_ context.Context, _, id string) error {

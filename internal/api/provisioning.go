@@ -223,11 +223,8 @@ func (a *api) claim(ctx context.Context, in *claimIn) (*claimOut, error) {
 	return out, nil
 }
 
-func (a *api) listKeys(ctx context.Context, _ *struct{}) (*keysOut, error) {
-	keys, err := a.deps.Claims.ProvisioningKeys(ctx, a.cfg.Tenant)
-	if err != nil {
-		return nil, a.failed("list-provisioning-keys", err)
-	}
+func (a *api) listKeys(_ context.Context, _ *struct{}) (*keysOut, error) {
+	keys := a.deps.Claims.ProvisioningKeys(a.cfg.Tenant)
 	out := &keysOut{}
 	out.Body.Keys = make([]ProvisioningKey, 0, len(keys))
 	for _, k := range keys {

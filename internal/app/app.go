@@ -13,10 +13,12 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/cases"
+	"aftercare/internal/commands"
 	"aftercare/internal/config"
 	"aftercare/internal/fleet"
 	"aftercare/internal/gateway"
@@ -26,6 +28,7 @@ import (
 	"aftercare/internal/journal"
 	"aftercare/internal/obs"
 	"aftercare/internal/outreach"
+	"aftercare/internal/presence"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules/engine"
 	"aftercare/internal/store"
@@ -116,6 +119,9 @@ type server struct {
 	store    *store.Store
 	registry *registry.Registry
 	journal  *journal.Journal
+	outward  outward
+	presence *presence.Tracker
+	commands *commands.Commands
 	ingest   *ingest.Ingest
 	gateway  *gateway.Gateway
 	history  *history.History
@@ -147,6 +153,8 @@ func (s *server) build(ctx context.Context, demo bool) error {
 			return s.prepareDemo(ctx)
 		}},
 		{"journal", s.openJournal},
+		{"presence", s.buildPresence},
+		{"commands", s.buildCommands},
 		{"ingest", s.buildIngest},
 		{"history", s.openHistory},
 		{"rules", s.buildEngine},
@@ -181,9 +189,24 @@ func (s *server) openJournal(ctx context.Context) (err error) {
 	return nil
 }
 
+// buildPresence comes before ingest, which tells it what it hears and stores what it says.
+func (s *server) buildPresence(context.Context) error {
+	s.presence = presence.New(s.cfg.Presence, presence.Deps{Devices: s.registry, Models: s.registry, Snapshots: snapshots{s.journal}, Log: s.log, Metrics: s.metrics,
+		Record: func(ctx context.Context, rs []fleet.Reading) error { return s.ingest.Record(ctx, rs) }})
+	s.outward.presence = s.presence
+	s.registry.OnRevoke(func(key fleet.DeviceKey) { s.presence.Disconnected(key, fleet.CauseRevoked, time.Now()) })
+	return nil
+}
+
+func (s *server) buildCommands(context.Context) error {
+	s.commands = commands.New(s.cfg.Commands, commands.Deps{Store: s.store, Reads: s.store, Devices: s.registry, Sender: &s.outward, Wake: func() { s.relay.Wake() },
+		Log: s.log, Registerer: s.metrics})
+	return s.metrics.Register(commands.NewCollector(s.store, s.log))
+}
+
 func (s *server) buildIngest(context.Context) error {
 	s.ingest = ingest.New(s.cfg.Ingest, ingest.Deps{Journal: s.journal, Devices: s.registry, Models: s.files.Models, Log: s.log, Metrics: s.metrics,
-		Firmware: s.registry, Quality: s.store, Clocks: snapshots{s.journal}})
+		Firmware: s.registry, Presence: signs{s.presence, s.commands}, Quality: s.store, Clocks: snapshots{s.journal}, Outbound: &s.outward})
 	return nil
 }
 

@@ -37,6 +37,11 @@ func (s *server) parts() ([]part, error) {
 	return []part{
 		{"gateway", "gateway", gateway},
 		{"bridge", "bridge", bridge},
+		{"presence", "", s.presence.Run},
+		{"commands", "", s.commands.Run},
+		{"answers to commands", "", s.over(wire.Changes, "commands", func(ctx context.Context, src wire.Source) error {
+			return s.commands.RunReplies(ctx, answers{src, s.log})
+		})},
 		{"ingest", "", s.ingest.Run},
 		{"registry", "", s.registry.Run},
 		{"journal", "", s.journal.Run},
@@ -102,11 +107,12 @@ func (s *server) buildGateway() (func(context.Context) error, error) {
 	if !s.has("gateway") {
 		return nil, nil
 	}
-	g, err := gateway.New(s.cfg.Gateway, gateway.Deps{Ingest: s.ingest, Auth: s.registry, Refuse: s.ingest.Refuse, Log: s.log, Metrics: s.metrics})
+	g, err := gateway.New(s.cfg.Gateway, gateway.Deps{Ingest: s.ingest, Auth: s.registry, Refuse: s.ingest.Refuse, Presence: s.presence, Subscribed: s.subscribed,
+		Log: s.log, Metrics: s.metrics})
 	if err != nil {
 		return nil, err
 	}
-	s.gateway = g
+	s.gateway, s.outward.gateway = g, g
 	s.registry.OnRevoke(g.Disconnect)
 	return g.Run, nil
 }
@@ -119,6 +125,7 @@ func (s *server) buildBridge() (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.outward.bridge = b
 	s.health.Add("bridge", b.Check)
 	return b.Run, nil
 }

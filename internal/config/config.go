@@ -13,6 +13,7 @@ import (
 
 	"aftercare/internal/bridge"
 	"aftercare/internal/cases"
+	"aftercare/internal/commands"
 	"aftercare/internal/egress"
 	"aftercare/internal/gateway"
 	"aftercare/internal/history"
@@ -21,6 +22,7 @@ import (
 	"aftercare/internal/journal"
 	"aftercare/internal/obs"
 	"aftercare/internal/outreach"
+	"aftercare/internal/presence"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules"
 	"aftercare/internal/rules/engine"
@@ -40,6 +42,8 @@ type Config struct {
 	Ingest   ingest.Config   `mapstructure:"ingest"`
 	Gateway  gateway.Config  `mapstructure:"gateway"`
 	Bridge   bridge.Config   `mapstructure:"bridge"`
+	Presence presence.Config `mapstructure:"presence"`
+	Commands commands.Config `mapstructure:"commands"`
 	History  History         `mapstructure:"history"`
 	Rules    Rules           `mapstructure:"rules"`
 	Cases    cases.Config    `mapstructure:"cases"`
@@ -69,6 +73,7 @@ func Default() Config {
 	c := Config{
 		Data: "data", Roles: slices.Clone(AllRoles), Log: obs.DefaultConfig(), Store: store.DefaultConfig(), Registry: registry.DefaultConfig(),
 		Journal: journal.DefaultConfig(), Ingest: ingest.DefaultConfig(), Gateway: gateway.DefaultConfig(), Bridge: bridge.DefaultConfig(),
+		Presence: presence.DefaultConfig(), Commands: commands.DefaultConfig(),
 		History: History{Config: history.DefaultConfig(), Embedded: embedded.DefaultConfig()},
 		Rules:   Rules{Config: rules.DefaultConfig(), Engine: engine.DefaultConfig()},
 		Cases:   cases.DefaultConfig(), Outreach: outreach.DefaultConfig(), Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
@@ -101,7 +106,7 @@ func (c *Config) Validate() error {
 	if c.Data == "" {
 		errs = append(errs, errors.New(`data "": want a folder`))
 	}
-	parts := []interface{ Validate() error }{c.Log, c.Store, c.Registry, c.Journal, c.Ingest, c.Gateway, c.Bridge,
+	parts := []interface{ Validate() error }{c.Log, c.Store, c.Registry, c.Journal, c.Ingest, c.Gateway, c.Bridge, c.Presence, c.Commands,
 		c.Rules.Config, c.Rules.Engine, c.Cases, c.Outreach, c.Egress, c.Web}
 	if c.History.URL == "" {
 		parts = append(parts, c.History.Embedded)

@@ -60,7 +60,7 @@ func TestBadInputIsShownAndHurtsNobody(t *testing.T) {
 	if stored := p.metric(t, "aftercare_readings_stored_total", ""); stored != float64(len(acked)) {
 		t.Errorf("%v readings are stored, the good device reported %d: nothing else may be", stored, len(acked))
 	}
-	sameAsInflux(t, dir, influx, acked)
+	sameAsInflux(t, dir, influx, acked, 3*50*20)
 	if log := p.log.String(); strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {
 		t.Errorf("something panicked\n%s", log)
 	}

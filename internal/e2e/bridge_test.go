@@ -60,7 +60,7 @@ func TestBridgeLosesNothing(t *testing.T) {
 	p = start(t, dir, nil, args...)
 	p.hasTaken(t, 200)
 	p.conserved(t)
-	sameAsInflux(t, dir, influx, d.acked)
+	sameAsInflux(t, dir, influx, d.acked, 3*50*20)
 	p.stop(t)
 }
 
