@@ -212,6 +212,9 @@ func (s *server) buildIngest(context.Context) error {
 
 // openHistory starts the database in the process when none is configured; the client speaks to both in the same way.
 func (s *server) openHistory(ctx context.Context) error {
+	if !s.has("history") && !s.has("web") {
+		return nil // a door or the rules alone ask no database
+	}
 	c := s.cfg.History.Config
 	if c.URL == "" {
 		db, err := embedded.Start(ctx, s.cfg.History.Embedded, s.log)

@@ -134,7 +134,7 @@ func LinkToken(cfg config.Config) (string, error) {
 
 // rejectLine puts a line that the database refuses into quarantine, with the database's reason.
 func (s *server) rejectLine(ctx context.Context, line []byte, reason string) error {
-	q := fleet.Quarantined{At: time.Now(), Reason: "database", Detail: reason, Payload: line}
+	q := fleet.Quarantined{At: time.Now(), Reason: reasonDatabase, Detail: reason, Payload: line}
 	var r fleet.Reading
 	if _, err := wire.NextLine(line, &r); err == nil {
 		q.Device, q.Model = fleet.DeviceKey{Tenant: strings.Clone(r.Device.Tenant), Serial: strings.Clone(r.Device.Serial)}, strings.Clone(r.Model)

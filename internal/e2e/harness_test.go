@@ -47,7 +47,7 @@ var build = sync.OnceValue(func() error {
 })
 
 // program returns the path of one of our programs, built from the tree at hand.
-func program(t *testing.T, name string) string {
+func program(t testing.TB, name string) string {
 	t.Helper()
 	if err := build(); err != nil {
 		t.Fatal(err)
@@ -69,13 +69,13 @@ type process struct {
 
 // start runs `aftercare serve` on free ports with its data in dir, and waits until it says that it is ready. before is put in front
 // of the command (strace); it may be nil.
-func start(t *testing.T, dir string, before []string, args ...string) *process {
+func start(t testing.TB, dir string, before []string, args ...string) *process {
 	t.Helper()
 	line := append([]string{program(t, "aftercare"), "serve", "--data", dir, "--web.listen", "127.0.0.1:0", "--gateway.listen", "127.0.0.1:0"}, args...)
 	return launch(t, dir, append(before, line...))
 }
 
-func launch(t *testing.T, dir string, line []string) *process {
+func launch(t testing.TB, dir string, line []string) *process {
 	t.Helper()
 	cmd := exec.CommandContext(context.Background(), line[0], line[1:]...)
 	p := &process{cmd: cmd, dir: dir, log: &syncBuffer{}, done: make(chan struct{})}
@@ -131,7 +131,7 @@ func (p *process) kill() {
 }
 
 // stop asks the server to end and returns how long it took.
-func (p *process) stop(t *testing.T) time.Duration {
+func (p *process) stop(t testing.TB) time.Duration {
 	t.Helper()
 	begin := time.Now()
 	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT); err != nil {
@@ -149,7 +149,7 @@ func (p *process) stop(t *testing.T) time.Duration {
 }
 
 // get asks the server as a person with the link does.
-func (p *process) get(t *testing.T, path string) (int, string) {
+func (p *process) get(t testing.TB, path string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.web+path, nil)
 	if err != nil {
@@ -169,7 +169,7 @@ func (p *process) get(t *testing.T, path string) (int, string) {
 }
 
 // api reads JSON from the API.
-func (p *process) api(t *testing.T, path string, into any) {
+func (p *process) api(t testing.TB, path string, into any) {
 	t.Helper()
 	code, body := p.get(t, "/api/v1"+path)
 	if code != http.StatusOK {
@@ -181,7 +181,7 @@ func (p *process) api(t *testing.T, path string, into any) {
 }
 
 // metric sums all series of a name whose labels hold the given text.
-func (p *process) metric(t *testing.T, name, labels string) (sum float64) {
+func (p *process) metric(t testing.TB, name, labels string) (sum float64) {
 	t.Helper()
 	_, body := p.get(t, "/metrics")
 	for line := range strings.Lines(body) {
@@ -200,7 +200,7 @@ func (p *process) metric(t *testing.T, name, labels string) (sum float64) {
 }
 
 // conserved asserts that what came in is stored, put aside or refused by reason (REL-12). Call it when nothing is under way.
-func (p *process) conserved(t *testing.T) {
+func (p *process) conserved(t testing.TB) {
 	t.Helper()
 	in := p.metric(t, "aftercare_readings_in_total", "")
 	out := p.metric(t, "aftercare_readings_stored_total", "") + p.metric(t, "aftercare_readings_quarantined_total", "") + p.metric(t, "aftercare_readings_refused_total", "")
@@ -210,7 +210,7 @@ func (p *process) conserved(t *testing.T) {
 }
 
 // eventually asks until ok answers nil, for a bounded time: for what another process does in its own time.
-func eventually(t *testing.T, within time.Duration, ok func() error) {
+func eventually(t testing.TB, within time.Duration, ok func() error) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -230,7 +230,7 @@ func eventually(t *testing.T, within time.Duration, ok func() error) {
 }
 
 // tool returns the path of a program of the system; the test is skipped, loudly, when it is not there.
-func tool(t *testing.T, name string) string {
+func tool(t testing.TB, name string) string {
 	t.Helper()
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/bin") {
 		if p := filepath.Join(dir, name); executable(p) {

@@ -35,7 +35,7 @@ type household struct {
 }
 
 // settle registers one owner and n washing machines of hers, serials prefix-001 and so on.
-func settle(t *testing.T, dir, prefix string, n int) household {
+func settle(t testing.TB, dir, prefix string, n int) household {
 	t.Helper()
 	cfg, problems := config.Load("", []string{"AFTERCARE_DATA=" + dir}, nil)
 	if len(problems) > 0 {
@@ -80,7 +80,7 @@ func settle(t *testing.T, dir, prefix string, n int) household {
 }
 
 // connect connects a device with the paho client.
-func connect(t *testing.T, p *process, serial, secret string) mqtt.Client {
+func connect(t testing.TB, p *process, serial, secret string) mqtt.Client {
 	t.Helper()
 	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + p.mqtt).SetClientID(serial).SetUsername(tenant + "/" + serial).SetPassword(secret).
 		SetAutoReconnect(false).SetConnectRetry(false))
@@ -98,7 +98,7 @@ func publish(c mqtt.Client, serial, class, payload string) bool {
 }
 
 // freePort is a loopback address that nobody listens on right now.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
