@@ -49,7 +49,9 @@ func (q *groups) run(ctx context.Context, commit time.Duration) {
 			time.Sleep(commit)
 		}
 		for i := range taken {
-			taken[i].Ack.Done(taken[i].Ticket, wire.Stored)
+			if taken[i].Ack != nil {
+				taken[i].Ack.Done(taken[i].Ticket, wire.Stored)
+			}
 			taken[i] = wire.Inbound{}
 		}
 	}
