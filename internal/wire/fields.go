@@ -47,7 +47,7 @@ func (d *fields) add(key string, v fleet.Value) error {
 		return refuse(ReasonName, "%.80q cannot be a field's name: letters, digits, '.', '_' and '-', at most %d, a letter first", key, MaxName)
 	}
 	switch key {
-	case "time", "tenant", "serial", "model":
+	case "time", "tenant", "serial", "model", "clock_off_ms": // the last is the mark of a corrected clock
 		return refuse(ReasonName, "%q is reserved", key)
 	}
 	for i := range d.reading.Fields {
