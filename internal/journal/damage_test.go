@@ -1,3 +1,5 @@
+//go:build linux
+
 package journal
 
 import (
@@ -8,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"aftercare/internal/wire"
 )
 
 // damage writes 30 records of which a consumer has committed all but the last, closes the journal and flips one bit of the
@@ -68,4 +72,42 @@ func outcomes(t *testing.T, j *Journal, outcome string, want float64) {
 	if got := testutil.ToFloat64(j.metrics.damages.WithLabelValues(outcome)); got != want {
 		t.Fatalf("%v records counted as %s, want %v", got, outcome, want)
 	}
+}
+
+// Damage that comes while the journal is open meets the server, which reads its files again when its cache has gone. A reader passes
+// over the record, neither stops nor loops, and the loss is counted; the next opening repairs it.
+func TestDamageWhileRunning(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.ReadingsBytes, cfg.TrimBytes = 24<<20, 24<<20 // files of 4 MiB
+	cfg.Sync, cfg.Durability = syncInterval, durabilityRelaxed
+	j := open(t, cfg)
+	for i := range 150 {
+		appendAll(t, j, reading(i%4, fmt.Sprintf("record-%03d %s", i+1, bytes.Repeat([]byte("x"), 60_000))))
+	}
+	breakNow(t, j) // a server without caches, that has looked at whole files
+	appendAll(t, j, reading(0, "last"))
+	path := blockFiles(t, cfg, wire.Readings)[0]
+	data := readFiles(t, []string{path})[path]
+	at := bytes.Index(data, []byte("record-011"))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{data[at+3] ^ 1}, int64(at+3)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := fetchUntil(t, openSource(t, j, -1, "history", 0), "last")
+	if len(got) != 150 {
+		t.Fatalf("%d records, want all 151 but one", len(got))
+	}
+	missing(t, j, 1)
+	closeNow(t, j)
+	j = open(t, cfg)
+	if got := fetchUntil(t, openSource(t, j, -1, "other", 0), "last"); len(got) != 151 || !bytes.HasPrefix(got[10].Body, []byte("record-011")) {
+		t.Fatalf("after the next opening: %d records", len(got))
+	}
+	outcomes(t, j, OutcomeRepaired, 1)
 }
