@@ -82,7 +82,7 @@ type block struct {
 	pieces  []piece
 	data    []byte // only of a damaged file
 	records int
-	first   uint64 // sequence of the first record that is kept; 0: none
+	first   uint64 // sequence of the first record, also of one that is erased; 0: none
 	last    uint64 // highest sequence
 	time    int64  // of the last record
 	err     error
@@ -221,9 +221,9 @@ func (b *block) walk(f *format, stream wire.Stream, data []byte) {
 func (b *block) note(r *stored) {
 	if !r.tomb && !r.gone {
 		b.records++
-		if b.first == 0 {
-			b.first = r.seq
-		}
+	}
+	if !r.tomb && b.first == 0 {
+		b.first = r.seq
 	}
 	if r.seq > b.last {
 		b.last, b.time = r.seq, r.time
