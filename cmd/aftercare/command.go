@@ -107,9 +107,9 @@ func newCommandList() *cobra.Command {
 				return err
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tSERIAL\tCOMMAND\tSTATE\tSENT FOR\tREASON")
+			fmt.Fprintln(w, "ID\tSERIAL\tCOMMAND\tSTATE\tASKED AT\tBY\tREASON")
 			for _, x := range out.Commands {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.Serial, x.Name, x.State, x.CreatedAt.Local().Format(time.DateTime), x.Reason)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.Serial, x.Name, x.State, x.CreatedAt.Local().Format(time.DateTime), x.By, x.Reason)
 			}
 			return w.Flush()
 		},

@@ -148,21 +148,15 @@ func newQuarantineRetry() *cobra.Command {
 			for key, v := range a.values() {
 				in[key] = v[0]
 			}
-			stored, bad := 0, 0
-			for {
-				var out struct {
-					Tried, Stored, Remaining int
-					StillBad                 int `json:"still_bad"`
-				}
-				if err := c.call(cmd.Context(), "POST", "/quarantine/reingest", in, &out); err != nil {
-					return err
-				}
-				stored, bad = stored+out.Stored, bad+out.StillBad
-				if out.Remaining == 0 || out.Stored == 0 {
-					fmt.Fprintf(cmd.OutOrStdout(), "stored %d, still bad %d, not tried %d\n", stored, bad, out.Remaining)
-					return nil
-				}
+			var out struct {
+				Stored, Remaining int
+				StillBad          int `json:"still_bad"`
 			}
+			if err := c.call(cmd.Context(), "POST", "/quarantine/reingest", in, &out); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "stored %d, still bad %d, not tried %d\n", out.Stored, out.StillBad, out.Remaining)
+			return nil
 		},
 	}
 	configFlags(cmd)

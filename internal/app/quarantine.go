@@ -85,75 +85,17 @@ func selects(f fleet.QuarantineFilter, q *fleet.Quarantined) bool {
 		(f.Firmware == "" || q.Firmware == f.Firmware) && (f.Reason == "" || q.Reason == f.Reason) && !q.At.Before(f.Since)
 }
 
-// How much one call of Reingest tries, and how long it waits for the journal.
-const (
-	againAtOnce = 1000
-	againWait   = 30 * time.Second
-)
-
-// Reingest hands payloads to ingest once more, the oldest first. What is stored then is taken out of quarantine; when the process ends in
-// between it is tried another time, which changes nothing: it gives the same points.
-func (d doors) Reingest(ctx context.Context, f fleet.QuarantineFilter) (fleet.Reingest, error) {
-	var done fleet.Reingest
-	ctx, cancel := context.WithTimeout(ctx, againWait)
-	defer cancel()
-	for from := uint64(1); ; {
-		records, err := d.j.Scan(ctx, wire.Quarantine, from, quarantineWindow)
-		if err != nil || len(records) == 0 {
-			return done, err
-		}
-		from = records[len(records)-1].Seq + 1
-		for _, r := range records {
-			q, ok := asideOf(r)
-			if !ok || !selects(f, &q) {
-				continue
-			}
-			if done.Tried == againAtOnce {
-				done.Remaining++
-				continue
-			}
-			done.Tried++
-			stored, err := d.again(ctx, &q)
-			if err != nil {
-				return done, err
-			}
-			if !stored {
-				done.StillBad++
-				continue
-			}
-			if err := d.j.Delete(ctx, wire.Quarantine, q.Seq); err != nil {
-				return done, err
-			}
-			done.Stored++
-		}
-	}
-}
-
-// again tries one payload. Lines that the database refused, or that were damaged on the disk, are no payloads of a device, and of some
-// payloads only the beginning was kept.
-func (d doors) again(ctx context.Context, q *fleet.Quarantined) (stored bool, err error) {
-	if q.Reason == reasonDatabase || q.Reason == journal.ReasonDamaged || q.Topic == "" || q.Cut > 0 {
-		return false, nil
-	}
-	heard := make(outcome, 1)
-	err = d.in.Submit(ctx, wire.Inbound{Door: "again", Trusted: true, Topic: q.Topic, Payload: q.Payload, ContentType: q.ContentType, Ack: heard, Received: q.At, Again: true})
-	if err != nil {
-		return false, err
-	}
-	select {
-	case o := <-heard:
-		if o == wire.Failed {
-			return false, fleet.Errorf(fleet.CodeBusy, "the journal does not take anything just now")
-		}
-		return o == wire.Stored, nil
-	case <-ctx.Done():
-		return false, fleet.Errorf(fleet.CodeBusy, "the journal takes too long: %w", ctx.Err())
-	}
-}
-
 const reasonDatabase = "database" // of a line, not of a payload
 
-// outcome waits for what becomes of one message.
-type outcome chan wire.Outcome
+// How much one call tries again, and for how long.
+const (
+	againAtOnce = 100_000
+	againWait   = time.Minute
+)
 
-func (o outcome) Done(_ uint64, result wire.Outcome) { o <- result }
+func (d doors) Reingest(ctx context.Context, f fleet.QuarantineFilter) (fleet.Reingest, error) {
+	ctx, cancel := context.WithTimeout(ctx, againWait)
+	defer cancel()
+	f.Limit = againAtOnce
+	return d.in.Reingest(ctx, d.j, f)
+}

@@ -40,6 +40,8 @@ const (
 const (
 	maxReason = 500     // bytes of a device's words
 	maxResult = 8 << 10 // bytes of JSON
+
+	notNowMin = 5 * time.Second // however soon a busy device wants to be asked again
 )
 
 // Why a reply changed nothing; labels of the replies counter.
@@ -113,7 +115,7 @@ func (c Config) bound(k *fleet.Command, due time.Time) time.Time {
 func (c Config) sent(k fleet.Command, at time.Time) (fleet.Command, action, string) {
 	act := actKeep
 	if k.State == fleet.CommandWaiting || k.State == fleet.CommandNotNow {
-		k.State, act = fleet.CommandSent, actTell
+		k.State, k.Reason, act = fleet.CommandSent, "", actTell
 	}
 	gap := c.RetryMax
 	if k.State != fleet.CommandRunning && k.Attempts < 16 {
@@ -151,7 +153,7 @@ func (c Config) answered(k fleet.Command, e event) (fleet.Command, action, strin
 	if state == fleet.CommandNotNow {
 		gap = c.NotNow
 		if r.RetryS > 0 {
-			gap = max(time.Duration(min(r.RetryS, int64(MaxExpires/time.Second)))*time.Second, c.RetryMin)
+			gap = max(time.Duration(min(r.RetryS, int64(MaxExpires/time.Second)))*time.Second, notNowMin)
 		}
 	}
 	k.DueAt = c.bound(&k, at.Add(gap))
