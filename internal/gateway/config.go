@@ -12,20 +12,20 @@ type Config struct {
 	TLS    TLSConfig `mapstructure:"tls"`
 	WS     WSConfig  `mapstructure:"ws"`
 
-	MaxClients       int           `mapstructure:"max_clients"`        // open connections, authenticated or not
-	MaxPerDevice     int           `mapstructure:"max_per_device"`     // connections with one identity
-	MaxPacket        int           `mapstructure:"max_packet"`         // bytes of any packet but CONNECT
-	MaxConnect       int           `mapstructure:"max_connect"`        // bytes of a CONNECT packet
-	MaxInflight      int           `mapstructure:"max_inflight"`       // unacknowledged QoS 1 messages a connection
-	MaxSubscriptions int           `mapstructure:"max_subscriptions"`  // filters a connection
-	MaxOutgoing      int           `mapstructure:"max_outgoing"`       // messages to a device that it has not acknowledged, a connection
-	ConnectTimeout   time.Duration `mapstructure:"connect_timeout"`    // from accept to a complete CONNECT
-	ConnectRate      float64       `mapstructure:"connect_rate"`       // connections a second from one address; 0: any number
-	MaxSessionExpiry time.Duration `mapstructure:"max_session_expiry"` // how long a session outlives its connection
-	MaxPause         time.Duration `mapstructure:"max_pause"`          // longest pause of a reader; half the keep-alive if that is shorter
-	WriteTimeout     time.Duration `mapstructure:"write_timeout"`      // for a client that does not read
-	DrainTimeout     time.Duration `mapstructure:"drain_timeout"`      // at the end: for acknowledgements still due
-	ReadBuffer       int           `mapstructure:"read_buffer"`        // bytes a connection
+	MaxClients       int           `mapstructure:"max_clients" help:"most open connections at a time, logged in or not"`
+	MaxPerDevice     int           `mapstructure:"max_per_device" help:"most connections at a time of one device"`
+	MaxPacket        int           `mapstructure:"max_packet" help:"bytes of a packet other than CONNECT; a larger one ends the connection; raise it for devices that send large batches"`
+	MaxConnect       int           `mapstructure:"max_connect" help:"bytes of a CONNECT packet, the only thing read from somebody unknown"`
+	MaxInflight      int           `mapstructure:"max_inflight" help:"messages of one connection that wait for their acknowledgement; then it is read no further until some are answered"`
+	MaxSubscriptions int           `mapstructure:"max_subscriptions" help:"topic filters of one connection"`
+	MaxOutgoing      int           `mapstructure:"max_outgoing" help:"messages to one connection that the device has not acknowledged; then commands wait"`
+	ConnectTimeout   time.Duration `mapstructure:"connect_timeout" help:"time from accept to a complete CONNECT, TLS handshake included"`
+	ConnectRate      float64       `mapstructure:"connect_rate" help:"new connections a second from one address; 0: any number, right where devices share an address"`
+	MaxSessionExpiry time.Duration `mapstructure:"max_session_expiry" help:"longest time that a session outlives its connection, whatever the device asks for"`
+	MaxPause         time.Duration `mapstructure:"max_pause" help:"a device that cannot be read for so long (busy or full server) is disconnected; at most half its keep-alive"`
+	WriteTimeout     time.Duration `mapstructure:"write_timeout" help:"a device that does not read its acknowledgements for so long is disconnected"`
+	DrainTimeout     time.Duration `mapstructure:"drain_timeout" help:"when the server stops: how long to wait for acknowledgements that are still due"`
+	ReadBuffer       int           `mapstructure:"read_buffer" help:"bytes read at once from a connection; memory of each busy connection"`
 
 	Limits Limits `mapstructure:"limits"`
 }

@@ -14,16 +14,16 @@ import (
 // are read again when they change.
 type TLSConfig struct {
 	Listen string `mapstructure:"listen" help:"host:port of MQTT over TLS; empty: off"`
-	Cert   string `mapstructure:"cert" help:"PEM file: the server's certificate and those of its CA that clients need"`
-	Key    string `mapstructure:"key" help:"PEM file: the private key of gateway.tls.cert"`
+	Cert   string `mapstructure:"cert" help:"PEM file with the server's certificate, then those between it and its CA; read again when it changes"`
+	Key    string `mapstructure:"key" help:"PEM file with the private key of gateway.tls.cert"`
 
-	ClientCA   string   `mapstructure:"client_ca" help:"PEM file: the CA certificates that sign devices' certificates; each of them is trusted"`
-	ClientAuth string   `mapstructure:"client_auth" help:"off, optional or required: certificates of devices"`
-	Identity   string   `mapstructure:"identity" help:"cn, san_dns, san_uri or san_email: where a certificate says which device it is"`
-	Tenant     string   `mapstructure:"tenant" help:"tenant of certificates that name a serial only"`
-	AnyPurpose bool     `mapstructure:"any_purpose" help:"take certificates of devices without an extended key usage"`
-	CRL        []string `mapstructure:"crl" help:"files of revocation lists, PEM or DER"`
-	CRLPolicy  string   `mapstructure:"crl_policy" help:"refuse or warn: certificates of a CA without a revocation list that is in force"`
+	ClientCA   string   `mapstructure:"client_ca" help:"PEM file with the CA certificates that sign devices' certificates; each of them is trusted"`
+	ClientAuth string   `mapstructure:"client_auth" help:"certificates of devices: off, optional (certificate or password) or required (no password)"`
+	Identity   string   `mapstructure:"identity" help:"where a certificate says which device it is: cn, san_dns, san_uri or san_email; the value is tenant/serial, or serial with gateway.tls.tenant"`
+	Tenant     string   `mapstructure:"tenant" help:"tenant of certificates that name a serial only; empty: they must name tenant/serial"`
+	AnyPurpose bool     `mapstructure:"any_purpose" help:"also take certificates of devices without the extended key usage clientAuth"`
+	CRL        []string `mapstructure:"crl" help:"files of revocation lists, PEM or DER, of the CAs in gateway.tls.client_ca; read again when they change"`
+	CRLPolicy  string   `mapstructure:"crl_policy" help:"certificates of a CA that has no revocation list in force: refuse new connections, or warn and take them"`
 }
 
 // WSConfig is about MQTT over WebSocket.

@@ -11,11 +11,11 @@ import (
 // Limits bound what devices send after they have logged in. A connection whose device or tenant is over a limit is read more
 // slowly; nothing is dropped. 0 switches a limit off.
 type Limits struct {
-	DeviceMessages float64       `mapstructure:"device_messages"` // packets a second of one identity, over all its connections
-	DeviceBytes    float64       `mapstructure:"device_bytes"`    // bytes a second of one identity
-	TenantMessages float64       `mapstructure:"tenant_messages"` // packets a second of all devices of a tenant
-	TenantBytes    float64       `mapstructure:"tenant_bytes"`    // bytes a second of all devices of a tenant
-	Burst          time.Duration `mapstructure:"burst"`           // as much as the limit allows in this time may come at once
+	DeviceMessages float64       `mapstructure:"device_messages" help:"packets a second of one device, over all its connections; above it the device is read more slowly, nothing is dropped; 0: no limit"`
+	DeviceBytes    float64       `mapstructure:"device_bytes" help:"bytes a second of one device; above it the device is read more slowly; 0: no limit"`
+	TenantMessages float64       `mapstructure:"tenant_messages" help:"packets a second of all devices of a tenant; above it all of them are read more slowly; 0: no limit"`
+	TenantBytes    float64       `mapstructure:"tenant_bytes" help:"bytes a second of all devices of a tenant; 0: no limit"`
+	Burst          time.Duration `mapstructure:"burst" help:"what a limit allows in this time may come at once"`
 }
 
 // limit names one of the four.
