@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -201,7 +202,7 @@ func TestProvisioning(t *testing.T) {
 
 func TestImport(t *testing.T) {
 	f := newFixture(t)
-	r := httptest.NewRequest("POST", "http://127.0.0.1:8080"+Prefix+"/devices/import", strings.NewReader("serial,model\nA,w7\nB,x\n"))
+	r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:8080"+Prefix+"/devices/import", strings.NewReader("serial,model\nA,w7\nB,x\n"))
 	r.Header.Set("Content-Type", "text/csv")
 	w := httptest.NewRecorder()
 	f.h.ServeHTTP(w, r)
@@ -247,7 +248,7 @@ func TestLink(t *testing.T) {
 func (f *fixture) empty(t *testing.T, path string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	f.h.ServeHTTP(w, httptest.NewRequest("POST", "http://127.0.0.1:8080"+Prefix+path, nil))
+	f.h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "http://127.0.0.1:8080"+Prefix+path, nil))
 	if w.Code != 204 {
 		t.Fatalf("POST %s: %d %s", path, w.Code, w.Body)
 	}

@@ -211,7 +211,7 @@ func split(b testing.TB, path string, n int) []string {
 		b.Fatal(err)
 	}
 	all, each := whole.Devices, len(whole.Devices)/n
-	var out []string
+	out := make([]string, 0, n)
 	for i := range n {
 		whole.Devices = all[i*each : (i+1)*each]
 		part, err := json.Marshal(whole)

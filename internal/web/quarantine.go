@@ -66,7 +66,8 @@ func (p *quarantinePage) ReasonOptions() []reasonCount {
 
 // asideReasons are what the filter offers; another reason can be asked for in the address.
 var asideReasons = []string{"syntax", "utf8", "depth", "keys", "duplicate_key", "field_name", "number", "string", "array_value", "timestamp", "no_field", "too_many_readings",
-	"wrong_model", "no_profile", "wrong_type", "range", "missing_field", "unknown_field", "too_large", "database", "damaged"}
+	"wrong_model", "no_profile", "wrong_type", "range", "missing_field", "unknown_field", "too_large", "format", "version", "must_know", "tag", "bad_reply",
+	"sparkplug_unborn", "sparkplug_alias", "sparkplug_gap", "sparkplug_too_much", "database", "damaged"}
 
 type qualityCause struct {
 	Words, Field, Example string
