@@ -37,7 +37,20 @@ type household struct {
 // settle registers one owner and n washing machines of hers, serials prefix-001 and so on.
 func settle(t testing.TB, dir, prefix string, n int) household {
 	t.Helper()
-	cfg, problems := config.Load("", []string{"AFTERCARE_DATA=" + dir}, nil)
+	devices := make([]fleet.Device, 0, n)
+	for i := range n {
+		devices = append(devices, fleet.Device{Key: fleet.DeviceKey{Tenant: tenant, Serial: fmt.Sprintf("%s-%03d", prefix, i+1)}, Model: "washer-w7",
+			Name: "washing machine in the cellar", Region: "GB", OwnerID: ownerID})
+	}
+	return settleFleet(t, dir, devices)
+}
+
+const ownerID = "owner-1"
+
+// settleFleet registers one owner and the devices. env is more of the server's settings ("AFTERCARE_MODELS=folder").
+func settleFleet(t testing.TB, dir string, devices []fleet.Device, env ...string) household {
+	t.Helper()
+	cfg, problems := config.Load("", append([]string{"AFTERCARE_DATA=" + dir}, env...), nil)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -54,14 +67,9 @@ func settle(t testing.TB, dir, prefix string, n int) household {
 	if err != nil {
 		t.Fatal(err)
 	}
-	owner := fleet.Person{ID: "owner-1", Tenant: tenant, Name: "Ada Test", Locale: "en-GB", Zone: "Europe/London", Household: "h-1"}
+	owner := fleet.Person{ID: ownerID, Tenant: tenant, Name: "Ada Test", Locale: "en-GB", Zone: "Europe/London", Household: "h-1"}
 	if err := reg.SavePeople(t.Context(), []fleet.Person{owner}); err != nil {
 		t.Fatal(err)
-	}
-	devices := make([]fleet.Device, 0, n)
-	for i := range n {
-		devices = append(devices, fleet.Device{Key: fleet.DeviceKey{Tenant: tenant, Serial: fmt.Sprintf("%s-%03d", prefix, i+1)}, Model: "washer-w7",
-			Name: "washing machine in the cellar", Region: "GB", OwnerID: owner.ID})
 	}
 	secrets, err := reg.Import(t.Context(), devices)
 	if err != nil {
@@ -71,7 +79,7 @@ func settle(t testing.TB, dir, prefix string, n int) household {
 	file := app.FleetFile{Tenant: tenant}
 	for _, d := range devices {
 		h.secrets[d.Key.Serial] = secrets[d.Key]
-		file.Devices = append(file.Devices, app.DeviceCredential{Model: d.Model, Serial: d.Key.Serial, Secret: secrets[d.Key]})
+		file.Devices = append(file.Devices, app.DeviceCredential{Model: d.Model, Serial: d.Key.Serial, Parent: d.Parent, Secret: secrets[d.Key]})
 	}
 	if err := app.WriteFleetFile(h.fleet, file); err != nil {
 		t.Fatal(err)
