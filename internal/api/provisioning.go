@@ -105,7 +105,7 @@ type newKeyIn struct {
 type newKeyOut struct {
 	Body struct {
 		ID     string `json:"id"`
-		Secret string `json:"secret" doc:"shown once; devices send it as password, in the form prov.SECRET"`
+		Secret string `json:"secret" doc:"shown once; it is what devices send as password"`
 	}
 }
 

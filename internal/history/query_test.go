@@ -113,6 +113,17 @@ func TestLatest(t *testing.T) {
 	}
 }
 
+// TestNothingStoredYet: on a new installation the database does not exist before the first write; that is no failure of a question.
+func TestNothingStoredYet(t *testing.T) {
+	h := open(t)
+	if _, err := h.Latest(t.Context(), washer, model); fleet.CodeOf(err) != fleet.CodeNotFound {
+		t.Errorf("latest: %v", err)
+	}
+	if got, err := h.Series(t.Context(), washer, model, "drain_s", t0, t0.Add(time.Hour), time.Minute); err != nil || len(got) != 0 {
+		t.Errorf("series: %v, %v", got, err)
+	}
+}
+
 func TestLastSeen(t *testing.T) {
 	h := open(t)
 	from, to := day(t, h)
