@@ -40,7 +40,7 @@ func (p *process) comesTo(t testing.TB, id, state string) command {
 
 // story is what happened to it: actor and action, oldest first.
 func (c *command) story() string {
-	var out []string
+	out := make([]string, 0, len(c.Audit))
 	for _, a := range c.Audit {
 		out = append(out, a.Actor+":"+a.Action)
 	}
