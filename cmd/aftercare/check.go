@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"aftercare/internal/config"
+	"aftercare/internal/fleet"
 )
 
 func newCheck() *cobra.Command {
@@ -22,7 +23,7 @@ func newCheck() *cobra.Command {
 			return err
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "models", "rules.dir")
 	return cmd
 }
 
@@ -39,6 +40,24 @@ func newConfig() *cobra.Command {
 			return config.Print(cmd.OutOrStdout(), cfg)
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "models", "rules.dir")
 	return cmd
+}
+
+func newSettings() *cobra.Command {
+	return &cobra.Command{
+		Use:   "settings [PART]...",
+		Short: "Explain every setting, or those of the parts named: what it does, its default, when to change it",
+		Long: `Prints every setting with its default and a sentence. A setting is a flag of "serve" (--gateway.listen), an environment variable
+(AFTERCARE_GATEWAY_LISTEN) and a key of the configuration file (gateway: {listen: ...}); flags win over the environment, that over the file.
+Durations are written 500ms, 5s, 2m or 1h; lists with commas between the values (in the file as YAML lists).`,
+		Example: `  aftercare settings gateway.tls presence
+  aftercare config --config FILE          prints the values in force`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := config.Explain(cmd.OutOrStdout(), config.Default(), args...); err != nil {
+				return &problemsError{[]fleet.Problem{{Message: err.Error()}}}
+			}
+			return nil
+		},
+	}
 }

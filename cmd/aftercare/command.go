@@ -73,7 +73,7 @@ answer "not now" and is asked again, or refuse a disruptive command.`,
 			return follow(cmd, c, tenant, sent.ID, sent.State)
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "web.listen")
 	cmd.Flags().StringVar(&tenant, "tenant", "demo", "whose device it is")
 	cmd.Flags().StringVar(&args, "args", "", "what the command needs, a JSON object")
 	cmd.Flags().StringVar(&id, "id", "", "your own id: sending it twice makes one command")
@@ -114,7 +114,7 @@ func newCommandList() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "web.listen")
 	cmd.Flags().StringVar(&device, "device", "", "serial of one device")
 	cmd.Flags().BoolVar(&open, "open", false, "only those that are not at their end")
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many, at most 1000")
@@ -135,7 +135,7 @@ func newCommandWatch() *cobra.Command {
 			return follow(cmd, c, tenant, id[0], "")
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "web.listen")
 	cmd.Flags().StringVar(&tenant, "tenant", "demo", "whose command it is")
 	return cmd
 }
@@ -154,7 +154,7 @@ func newCommandCancel() *cobra.Command {
 			return c.call(cmd.Context(), "POST", "/commands/"+url.PathEscape(tenant)+"/"+url.PathEscape(id[0])+"/cancel", nil, nil)
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "web.listen")
 	cmd.Flags().StringVar(&tenant, "tenant", "demo", "whose command it is")
 	return cmd
 }

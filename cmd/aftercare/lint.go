@@ -47,7 +47,7 @@ a line; with --whole all of the input is one payload. Ends with 1 if anything wo
 			return l.run(cmd.InOrStdin(), whole)
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "models")
 	cmd.Flags().StringVar(&model, "model", "", "id of the model whose profile counts")
 	cmd.Flags().StringVar(&format, "format", "", "how the payloads are written ("+strings.Join(lintFormats(), ", ")+"); the profile's by default")
 	cmd.Flags().StringVar(&class, "class", "telemetry", "what kind of report they are: telemetry, event, status or reply")

@@ -57,6 +57,6 @@ Start with "aftercare demo": the server with every part in one process, and a si
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &problemsError{[]fleet.Problem{{Message: err.Error()}}}
 	})
-	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newProvision(), newCommand(), newQuarantine(), newLint(), newConfig())
+	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newProvision(), newCommand(), newQuarantine(), newLint(), newConfig(), newSettings())
 	return root
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,11 +22,16 @@ func (e *problemsError) Error() string {
 	return fmt.Sprintf("%d mistakes", len(e.problems))
 }
 
-// configFlags adds --config and one flag for each setting.
-func configFlags(cmd *cobra.Command) {
-	cmd.Flags().StringP("config", "c", os.Getenv(config.FileVariable), "configuration file (YAML); also "+config.FileVariable)
-	config.Flags(cmd.Flags())
+// configFlags adds --config and one flag for each setting. The help lists those in shown, of all commands the data folder, and says where
+// the others are explained.
+func configFlags(cmd *cobra.Command, shown ...string) {
+	cmd.Flags().StringP("config", "c", os.Getenv(config.FileVariable), "configuration `file` (YAML); also "+config.FileVariable)
+	config.Flags(cmd.Flags(), append(shown, "data")...)
 	cmd.Flags().SortFlags = true
+	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 130") + `
+Each setting is a flag (--gateway.listen), an environment variable (AFTERCARE_GATEWAY_LISTEN) and a key of the configuration file.
+"aftercare settings" explains all of them, "aftercare settings gateway.tls" one part; configs/aftercare.yaml is a file to start from.
+`)
 }
 
 // load reads the configuration a command was given, with extra problems of the files it names.

@@ -80,7 +80,7 @@ func newQuarantineList() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "web.listen")
 	a.flags(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many, at most 1000")
 	cmd.Flags().BoolVar(&payload, "payload", false, "print what was sent, too")
@@ -127,7 +127,7 @@ func newQuarantineReport() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "web.listen")
 	cmd.Flags().StringVar(&model, "model", "", "only of this model")
 	cmd.Flags().IntVar(&days, "days", 7, "how many days, today included")
 	return cmd
@@ -159,7 +159,7 @@ func newQuarantineRetry() *cobra.Command {
 			return nil
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "web.listen")
 	a.flags(cmd)
 	return cmd
 }

@@ -32,7 +32,7 @@ func newServe() *cobra.Command {
 			}})
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, config.Common...)
 	return cmd
 }
 
@@ -56,7 +56,7 @@ func newDemo() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  runDemo,
 	}
-	configFlags(cmd)
+	configFlags(cmd, config.Common...)
 	cmd.Flags().String("sim", "", "the simulator's program (default: firmware-sim beside this one)")
 	return cmd
 }

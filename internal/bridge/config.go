@@ -16,24 +16,24 @@ import (
 
 // Config says which broker to read from.
 type Config struct {
-	Enabled        bool          `mapstructure:"enabled"`
-	URL            string        `mapstructure:"url"`       // tcp://host:1883 or ssl://host:8883
-	ClientID       string        `mapstructure:"client_id"` // stable; several bridges need one each
-	Username       string        `mapstructure:"username"`
-	Password       fleet.Secret  `mapstructure:"password"`
-	CA             string        `mapstructure:"ca"`   // PEM file of who may sign the broker's certificate; empty: the system's
-	Cert           string        `mapstructure:"cert"` // PEM files of our certificate and its key, if the broker asks for one
-	Key            string        `mapstructure:"key"`
-	Topics         []string      `mapstructure:"topics"`
-	Share          string        `mapstructure:"share"` // group of bridges that share the subscription ($share); empty: alone
-	KeepAlive      time.Duration `mapstructure:"keep_alive"`
-	ConnectTimeout time.Duration `mapstructure:"connect_timeout"`
-	WriteTimeout   time.Duration `mapstructure:"write_timeout"`
-	MaxReconnect   time.Duration `mapstructure:"max_reconnect"` // longest wait between tries
-	SilentAfter    time.Duration `mapstructure:"silent_after"`  // connected without a message for so long: warn
-	DrainTimeout   time.Duration `mapstructure:"drain_timeout"` // at the end: for acknowledgements still due
-	Queue          int           `mapstructure:"queue"`         // messages received and not yet answered
-	StateFile      string        `mapstructure:"state_file"`    // what the session has subscribed to; empty: not kept
+	Enabled        bool          `mapstructure:"enabled" help:"read from a broker that is already there; configs/bridge/README.md says what to set there"`
+	URL            string        `mapstructure:"url" help:"that broker: tcp://host:1883, or ssl://host:8883 for TLS"`
+	ClientID       string        `mapstructure:"client_id" help:"name of our session there; keep it, and give each bridge its own"`
+	Username       string        `mapstructure:"username" help:"our user name there"`
+	Password       fleet.Secret  `mapstructure:"password" help:"our password there; better AFTERCARE_BRIDGE_PASSWORD than a flag"`
+	CA             string        `mapstructure:"ca" help:"PEM file of the CAs that may sign the broker's certificate; empty: those the system knows"`
+	Cert           string        `mapstructure:"cert" help:"PEM file of our certificate, if the broker asks for one"`
+	Key            string        `mapstructure:"key" help:"PEM file of the private key of bridge.cert"`
+	Topics         []string      `mapstructure:"topics" help:"topic filters to read; add spBv1.0/+/+/# for Sparkplug B; never those commands go out on"`
+	Share          string        `mapstructure:"share" help:"group of bridges that share the messages ($share); empty: this one gets all"`
+	KeepAlive      time.Duration `mapstructure:"keep_alive" help:"longest silence on the connection before the broker is asked whether it is there"`
+	ConnectTimeout time.Duration `mapstructure:"connect_timeout" help:"longest time of one try to connect"`
+	WriteTimeout   time.Duration `mapstructure:"write_timeout" help:"longest time of one write to the broker"`
+	MaxReconnect   time.Duration `mapstructure:"max_reconnect" help:"longest pause between tries to connect"`
+	SilentAfter    time.Duration `mapstructure:"silent_after" help:"connected without a message for so long: a warning and a metric"`
+	DrainTimeout   time.Duration `mapstructure:"drain_timeout" help:"when the server stops: how long to wait for acknowledgements that are still due"`
+	Queue          int           `mapstructure:"queue" help:"messages received and not yet answered"`
+	StateFile      string        `mapstructure:"state_file" help:"file that remembers what was subscribed; empty: bridge.json in the data folder"`
 }
 
 // DefaultConfig is disabled and reads all topics that devices publish to. For Sparkplug B add "spBv1.0/+/+/#".

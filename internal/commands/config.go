@@ -8,14 +8,14 @@ import (
 
 // Config says how long a command is tried and how often.
 type Config struct {
-	Poll      time.Duration `mapstructure:"poll"`       // how often due commands are looked for
-	Expires   time.Duration `mapstructure:"expires"`    // how long a command is tried when its sender says nothing
-	RetryMin  time.Duration `mapstructure:"retry_min"`  // before an unanswered command is sent again, doubling
-	RetryMax  time.Duration `mapstructure:"retry_max"`  // up to this; also how often one that runs is asked after
-	NotNow    time.Duration `mapstructure:"not_now"`    // before a device that said "not now" is asked again if it names no time
-	RunLimit  time.Duration `mapstructure:"run_limit"`  // how long after its expiry one that runs may still be answered
-	MaxOpen   int           `mapstructure:"max_open"`   // open commands of one device
-	BatchSize int           `mapstructure:"batch_size"` // due commands taken at once
+	Poll      time.Duration `mapstructure:"poll" help:"how often to look for commands that are due"`
+	Expires   time.Duration `mapstructure:"expires" help:"how long a command is tried if its sender says nothing"`
+	RetryMin  time.Duration `mapstructure:"retry_min" help:"pause before an unanswered command is sent again; it doubles"`
+	RetryMax  time.Duration `mapstructure:"retry_max" help:"longest pause between tries; also how often a running command is asked after"`
+	NotNow    time.Duration `mapstructure:"not_now" help:"pause before a device that said not_now is asked again, if it names no time"`
+	RunLimit  time.Duration `mapstructure:"run_limit" help:"how long after its expiry a running command may still be answered"`
+	MaxOpen   int           `mapstructure:"max_open" help:"commands of one device that may be open at once"`
+	BatchSize int           `mapstructure:"batch_size" help:"due commands taken at once"`
 }
 
 // MaxExpires is the longest a command can be tried.

@@ -32,8 +32,8 @@ import (
 
 // Config is the whole configuration. The mapstructure tags are the keys a person writes; help is what --help says.
 type Config struct {
-	Data     string          `mapstructure:"data" help:"folder of everything that is kept"`
-	Roles    []string        `mapstructure:"roles" help:"parts to run"`
+	Data     string          `mapstructure:"data" help:"folder of everything that is kept: journal, databases, keys"`
+	Roles    []string        `mapstructure:"roles" help:"parts to run in this process"`
 	Models   string          `mapstructure:"models" help:"folder of model profiles; empty: the shipped ones"`
 	Log      obs.Config      `mapstructure:"log"`
 	Store    store.Config    `mapstructure:"store"`

@@ -27,14 +27,6 @@ const EnvPrefix = "AFTERCARE_"
 // FileVariable names the configuration file where no flag does.
 const FileVariable = EnvPrefix + "CONFIG"
 
-// Flags adds one flag for each key to fs ("--gateway.listen"), with its default. Only flags that were set on the command line
-// count in Load.
-func Flags(fs *pflag.FlagSet) {
-	for _, k := range keys(Default()) {
-		fs.String(k.path, k.text(), k.help)
-	}
-}
-
 // Load reads the configuration: defaults < file < environment < flags. file may be empty; environ is os.Environ() or what a
 // test says; fs may be nil; defaults are a command's own, in place of the packages'. It returns every mistake, not only the first: unknown keys with file and line or the
 // variable's name, values of the wrong type, and what the packages' own Validate says.
@@ -258,21 +250,11 @@ type key struct {
 	path  string
 	value any
 	help  string
+	of    reflect.Type
 }
 
 func (k key) env() string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_"))
-}
-
-func (k key) text() string {
-	if v := reflect.ValueOf(k.value); v.Kind() == reflect.Slice {
-		words := make([]string, v.Len())
-		for i := range words {
-			words[i] = fmt.Sprint(v.Index(i))
-		}
-		return strings.Join(words, ",")
-	}
-	return fmt.Sprint(k.value)
 }
 
 // keys lists the settings of a configuration struct by its mapstructure tags, sorted by path.
@@ -295,7 +277,7 @@ func keys(cfg any) []key {
 				visit(v.Field(i), path+".")
 				continue
 			}
-			out = append(out, key{path: path, value: plain(v.Field(i)), help: f.Tag.Get("help")})
+			out = append(out, key{path: path, value: plain(v.Field(i)), help: f.Tag.Get("help"), of: f.Type})
 		}
 	}
 	visit(reflect.ValueOf(cfg), "")
@@ -306,7 +288,7 @@ func keys(cfg any) []key {
 // plain returns a field's value in a form that a person would write.
 func plain(v reflect.Value) any {
 	if d, ok := v.Interface().(time.Duration); ok {
-		return d.String()
+		return words(d)
 	}
 	if v.Kind() != reflect.String {
 		return v.Interface()

@@ -26,10 +26,10 @@ type Config struct {
 	// Allow lists "host:port" entries that may also be called over plain http and on loopback or private addresses: a
 	// receiver under development, or an ntfy server in the same network. Link-local addresses, where clouds keep their
 	// metadata, stay closed even then.
-	Allow       []string      `mapstructure:"allow"`
-	Ports       []int         `mapstructure:"ports"`        // besides those in Allow
-	Timeout     time.Duration `mapstructure:"timeout"`      // of a whole call, 15 to 30 s is what receivers expect
-	MaxResponse int64         `mapstructure:"max_response"` // bytes of an answer that are read
+	Allow       []string      `mapstructure:"allow" help:"host:port entries that webhooks and ntfy may also reach over plain http and on loopback or private addresses"`
+	Ports       []int         `mapstructure:"ports" help:"ports that may be called, besides those in egress.allow"`
+	Timeout     time.Duration `mapstructure:"timeout" help:"longest time of one call"`
+	MaxResponse int64         `mapstructure:"max_response" help:"bytes of an answer that are read"`
 }
 
 // DefaultConfig allows ports 443 and 8443, 20 s a call and 64 KiB of answer; nothing on our own network.

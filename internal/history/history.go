@@ -33,23 +33,23 @@ import (
 
 // Config says where the database is and how to speak to it.
 type Config struct {
-	URL      string       `mapstructure:"url"`      // "http://host:8086"; empty: the embedded one, which app fills in
-	Token    fleet.Secret `mapstructure:"token"`    // 2.x, 3.x: API token; 1.8: "user:password"
-	Org      string       `mapstructure:"org"`      // 2.x and Cloud only
-	Database string       `mapstructure:"database"` // 1.8, 3.x: database; 2.x: bucket. Made with the server's default retention when it is not there
-	GZip     bool         `mapstructure:"gzip"`     // compress writes: for a server that is far away
+	URL      string       `mapstructure:"url" help:"address of InfluxDB (1.8, 2.x, 3.x), such as https://host:8086; empty: the one in this process"`
+	Token    fleet.Secret `mapstructure:"token" help:"its credential: an API token (2.x, 3.x) or user:password (1.8); better AFTERCARE_HISTORY_TOKEN than a flag"`
+	Org      string       `mapstructure:"org" help:"its organisation (2.x and Cloud only)"`
+	Database string       `mapstructure:"database" help:"its database (1.8, 3.x) or bucket (2.x); made when it is not there"`
+	GZip     bool         `mapstructure:"gzip" help:"compress writes: for a database that is far away"`
 
-	BatchLines int `mapstructure:"batch_lines"` // lines of one write
-	BatchBytes int `mapstructure:"batch_bytes"` // bytes of one write; one larger journal record still goes alone
-	Fetch      int `mapstructure:"fetch"`       // journal records taken at a time
-	Writers    int `mapstructure:"writers"`     // writes under way at a time, of one stream
+	BatchLines int `mapstructure:"batch_lines" help:"most points of one write"`
+	BatchBytes int `mapstructure:"batch_bytes" help:"most bytes of one write"`
+	Fetch      int `mapstructure:"fetch" help:"journal records taken at a time"`
+	Writers    int `mapstructure:"writers" help:"writes under way at a time, of one stream"`
 
-	WriteTimeout time.Duration `mapstructure:"write_timeout"`
-	QueryTimeout time.Duration `mapstructure:"query_timeout"`
-	RetryMin     time.Duration `mapstructure:"retry_min"` // first pause after a failed write; doubles
-	RetryMax     time.Duration `mapstructure:"retry_max"`
+	WriteTimeout time.Duration `mapstructure:"write_timeout" help:"longest time of one write"`
+	QueryTimeout time.Duration `mapstructure:"query_timeout" help:"longest time of one query"`
+	RetryMin     time.Duration `mapstructure:"retry_min" help:"first pause after a failed write; it doubles"`
+	RetryMax     time.Duration `mapstructure:"retry_max" help:"longest pause between tries of a write, which are repeated for ever"`
 
-	MaxPoints int `mapstructure:"max_points"` // most points Series answers; more is an error, never a cut
+	MaxPoints int `mapstructure:"max_points" help:"most points of one chart or API answer; more is an error, never a cut"`
 }
 
 // DefaultConfig is right for the embedded database and for one nearby. URL must be set before New.

@@ -30,20 +30,18 @@ import (
 // Config bounds what ingest holds and accepts.
 type Config struct {
 	// QueueBytes is how much may wait for the journal; beyond it Submit waits, which is the back-pressure on the doors.
-	QueueBytes int `mapstructure:"queue_bytes"`
+	QueueBytes int `mapstructure:"queue_bytes" help:"bytes that may wait for the journal; beyond them devices are read more slowly"`
 	// RecordBytes is the size at which a journal record of readings is closed. JetStream takes at most 1 MiB.
-	RecordBytes int         `mapstructure:"record_bytes"`
-	Clock       ClockConfig `mapstructure:"clock"`
-	// TickEvery is how often an idle partition is told that time goes on.
-	TickEvery time.Duration `mapstructure:"tick_every"`
+	RecordBytes int           `mapstructure:"record_bytes" help:"size at which a journal record of readings is closed, at most 1 MiB"`
+	Clock       ClockConfig   `mapstructure:"clock"`
+	TickEvery   time.Duration `mapstructure:"tick_every" help:"how often rules are told that time goes on while nothing arrives"`
 }
 
 // ClockConfig says which device clocks are wrong. Their readings are stored with the time corrected, and marked.
 type ClockConfig struct {
-	// MaxAhead is how far ahead of receipt a reading may be stamped.
-	MaxAhead time.Duration `mapstructure:"max_ahead"`
+	MaxAhead time.Duration `mapstructure:"max_ahead" help:"a reading stamped further ahead of its arrival has a wrong clock: its time is corrected and marked with clock_off_ms"`
 	// Earliest is the first day that makes sense, as 2006-01-02: clocks that lost their battery begin long before it.
-	Earliest string `mapstructure:"earliest"`
+	Earliest string `mapstructure:"earliest" help:"a reading stamped before this day (2006-01-02) has a wrong clock: its time is corrected and marked"`
 }
 
 // DefaultConfig holds up to 32 MiB, ticks every 5 s, and lets a clock be 2 minutes ahead and no earlier than 2020.

@@ -11,36 +11,33 @@ import (
 type Config struct {
 	// Dir holds the files of the embedded server. URL names an external NATS server instead; Creds is its credentials
 	// file, which may be empty.
-	Dir   string `mapstructure:"dir"`
-	URL   string `mapstructure:"url"`
-	Creds string `mapstructure:"creds"`
+	Dir   string `mapstructure:"dir" help:"folder of the journal's files; empty: journal in the data folder. Put it on the disk with the fastest fsync"`
+	URL   string `mapstructure:"url" help:"address of a NATS server with JetStream to keep the journal in, such as nats://host:4222; empty: in this process"`
+	Creds string `mapstructure:"creds" help:"credentials file for journal.url; empty: none"`
 
 	// Sync is "always" (fsync before each answer) or "interval" (JetStream's own default of two minutes). Durability
 	// "strict" refuses to open with anything but "always"; "relaxed" only warns.
-	Sync       string `mapstructure:"sync"`
-	Durability string `mapstructure:"durability"`
+	Sync       string `mapstructure:"sync" help:"always (fsync before each acknowledgement) or interval (every two minutes: a power cut loses acknowledged readings)"`
+	Durability string `mapstructure:"durability" help:"strict allows journal.sync always only; relaxed allows anything and warns"`
 
 	// Partitions is used when the streams are made; afterwards the streams' own count holds. Replicas is 1 unless URL names
 	// a cluster.
-	Partitions int `mapstructure:"partitions"`
-	Replicas   int `mapstructure:"replicas"`
+	Partitions int `mapstructure:"partitions" help:"parts that readings are spread over by device; counts when the journal is made, later changes are ignored"`
+	Replicas   int `mapstructure:"replicas" help:"copies in a NATS cluster (journal.url); in this process only 1"`
 
 	// The bytes each stream may take; a full stream takes no more (quarantine forgets its oldest instead).
-	ReadingsBytes   int64 `mapstructure:"readings_bytes"`
-	FindingsBytes   int64 `mapstructure:"findings_bytes"`
-	ChangesBytes    int64 `mapstructure:"changes_bytes"`
-	QuarantineBytes int64 `mapstructure:"quarantine_bytes"`
-	SnapshotsBytes  int64 `mapstructure:"snapshots_bytes"`
+	ReadingsBytes   int64 `mapstructure:"readings_bytes" help:"most bytes of readings on disk; when full of unread ones nothing more is acknowledged: it decides how long the database may be away"`
+	FindingsBytes   int64 `mapstructure:"findings_bytes" help:"most bytes of findings on disk"`
+	ChangesBytes    int64 `mapstructure:"changes_bytes" help:"most bytes of changes of cases, messages and commands on disk"`
+	QuarantineBytes int64 `mapstructure:"quarantine_bytes" help:"most bytes of payloads put aside; the oldest are forgotten when it is full"`
+	SnapshotsBytes  int64 `mapstructure:"snapshots_bytes" help:"most bytes of the kept state of rules, clocks and presence"`
 
-	// Readings that everybody has read are purged when older than Keep, or when the stream is above TrimBytes.
-	Keep      time.Duration `mapstructure:"keep"`
-	TrimBytes int64         `mapstructure:"trim_bytes"`
-	TrimEvery time.Duration `mapstructure:"trim_every"`
+	Keep      time.Duration `mapstructure:"keep" help:"readings that everybody has read are purged when older"`
+	TrimBytes int64         `mapstructure:"trim_bytes" help:"readings that everybody has read are purged when the stream is larger, oldest first"`
+	TrimEvery time.Duration `mapstructure:"trim_every" help:"how often to look for readings to purge"`
 
-	// MinFree is the share of the disk (0 to 1) that stays free: below it Append refuses. 0 switches the check off.
-	MinFree float64 `mapstructure:"min_free"`
-	// AckTimeout is how long an answer may take before the log counts as broken.
-	AckTimeout time.Duration `mapstructure:"ack_timeout"`
+	MinFree    float64       `mapstructure:"min_free" help:"share of the disk (0 to 1) that stays free: below it nothing is acknowledged until there is room; 0: no check"`
+	AckTimeout time.Duration `mapstructure:"ack_timeout" help:"an answer that takes longer means the journal is broken: what waits is not acknowledged, and it is opened again"`
 }
 
 // DefaultConfig is the embedded server with strict durability. Dir is left for the caller to set.

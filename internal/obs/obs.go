@@ -24,9 +24,9 @@ import (
 
 // Config says how the process speaks of itself.
 type Config struct {
-	Level  string `mapstructure:"level"`  // debug, info, warn, error
-	Format string `mapstructure:"format"` // text, json
-	Admin  string `mapstructure:"admin"`  // loopback address of pprof; empty: none
+	Level  string `mapstructure:"level" help:"least severe log lines that are written: debug, info, warn or error"`
+	Format string `mapstructure:"format" help:"of log lines: text or json"`
+	Admin  string `mapstructure:"admin" help:"loopback host:port of the profiling pages, such as 127.0.0.1:6060; empty: off"`
 }
 
 // DefaultConfig logs text from info upwards and opens no admin address.

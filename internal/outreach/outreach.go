@@ -25,17 +25,17 @@ import (
 
 // Config bounds the loop and says when a phone stays quiet.
 type Config struct {
-	Poll        time.Duration `mapstructure:"poll"`         // how often to look for due rows when nobody calls Wake
-	Batch       int           `mapstructure:"batch"`        // rows leased at once
-	Lease       time.Duration `mapstructure:"lease"`        // after this a row of a process that died is taken over
-	SendTimeout time.Duration `mapstructure:"send_timeout"` // of one try
-	Workers     int           `mapstructure:"workers"`      // sends at once on each channel
-	Queue       int           `mapstructure:"queue"`        // leased rows that wait on each channel
+	Poll        time.Duration `mapstructure:"poll" help:"how often to look for messages that are due"`
+	Batch       int           `mapstructure:"batch" help:"messages taken at once"`
+	Lease       time.Duration `mapstructure:"lease" help:"after so long a message that a killed process was sending is sent by another; at least outreach.send_timeout and a margin"`
+	SendTimeout time.Duration `mapstructure:"send_timeout" help:"longest time of one try"`
+	Workers     int           `mapstructure:"workers" help:"sends at once on each channel"`
+	Queue       int           `mapstructure:"queue" help:"messages taken that wait on each channel"`
 	// QuietFrom and QuietUntil are full hours in the person's zone between which a message below "fault" that is not about
 	// safety is held on the QuietChannels. Equal hours: never.
-	QuietFrom     int      `mapstructure:"quiet_from"`
-	QuietUntil    int      `mapstructure:"quiet_until"`
-	QuietChannels []string `mapstructure:"quiet_channels"` // channels that ring; a webhook wakes nobody
+	QuietFrom     int      `mapstructure:"quiet_from" help:"full hour, in the person's time zone, from which a phone stays quiet for what is neither a fault nor about safety"`
+	QuietUntil    int      `mapstructure:"quiet_until" help:"full hour at which that ends; the same as quiet_from: never quiet"`
+	QuietChannels []string `mapstructure:"quiet_channels" help:"channels that stay quiet then: those that ring"`
 }
 
 // DefaultConfig holds phone messages from 21 to 7 and looks once a second.

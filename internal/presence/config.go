@@ -8,21 +8,13 @@ import (
 
 // Config says when a device counts as gone.
 type Config struct {
-	// Missed is how many of its model's intervals may pass without a word before a device is silent.
-	Missed int `mapstructure:"missed"`
-	// MinGrace is the shortest time after which a device is silent, however short its interval is.
-	MinGrace time.Duration `mapstructure:"min_grace"`
-	// Reconnect is how long after our own start a device without an interval has to come back if it was connected before.
-	Reconnect time.Duration `mapstructure:"reconnect"`
-	// Every is how often silence is looked for and changes are recorded.
-	Every time.Duration `mapstructure:"every"`
-	// FlapLimit is how many changes of one device are recorded in a minute; the others are counted, and the state it ends in
-	// is recorded in the next minute.
-	FlapLimit int `mapstructure:"flap_limit"`
-	// MaxPending bounds the changes that wait to be recorded. Beyond it only the latest state of a device is.
-	MaxPending int `mapstructure:"max_pending"`
-	// SnapshotEvery is how often the states that changed are kept for the next start.
-	SnapshotEvery time.Duration `mapstructure:"snapshot_every"`
+	Missed        int           `mapstructure:"missed" help:"a device is silent after so many of its model's intervals without a word"`
+	MinGrace      time.Duration `mapstructure:"min_grace" help:"shortest silence that counts, however short the interval"`
+	Reconnect     time.Duration `mapstructure:"reconnect" help:"after our start: how long a device of a model without an interval has to come back before it counts as lost"`
+	Every         time.Duration `mapstructure:"every" help:"how often silence is looked for and changes are recorded"`
+	FlapLimit     int           `mapstructure:"flap_limit" help:"changes of one device recorded in a minute; more are counted, and the last state is recorded a minute later"`
+	MaxPending    int           `mapstructure:"max_pending" help:"changes that wait to be recorded; beyond them only the latest state of a device is"`
+	SnapshotEvery time.Duration `mapstructure:"snapshot_every" help:"how often the state is kept for the next start"`
 }
 
 // DefaultConfig is three intervals, at least a minute, looked at once a second.

@@ -21,10 +21,9 @@ import (
 
 // Config says how the registry works.
 type Config struct {
-	KeyFile string        `mapstructure:"key_file"` // the installation's key for device secrets; made when it is missing
-	Poll    time.Duration `mapstructure:"poll"`     // how often to look for changes made by other processes
-	// RotationGrace is how long a device's old secret goes on working after the device has first used the new one.
-	RotationGrace time.Duration `mapstructure:"rotation_grace"`
+	KeyFile       string        `mapstructure:"key_file" help:"file with the key that device secrets are hashed with; empty: registry.key in the data folder; made when missing. Back it up with the database"`
+	Poll          time.Duration `mapstructure:"poll" help:"how often to look for changes made by other processes, such as aftercare device revoke"`
+	RotationGrace time.Duration `mapstructure:"rotation_grace" help:"how long a device's old secret goes on working after the new one was first used"`
 }
 
 // DefaultConfig keeps the key beside the default database, looks every two seconds and ends a rotation after a week.

@@ -18,11 +18,11 @@ import (
 
 // Config says how conditions look at time.
 type Config struct {
-	MaxWindow time.Duration `mapstructure:"max_window"` // longest window a rule may use: what the state keeps
-	Lateness  time.Duration `mapstructure:"lateness"`   // how much older than the newest a reading may be and still count
-	CatchUp   time.Duration `mapstructure:"catch_up"`   // receipt minus reading time above which a device uploads its past
-	Quiet     time.Duration `mapstructure:"quiet"`      // receipt time without a reading after which an upload has ended
-	MaxAhead  time.Duration `mapstructure:"max_ahead"`  // a reading further in the future is taken to be of its receipt
+	MaxWindow time.Duration `mapstructure:"max_window" help:"longest window a rule may use: so much of each device is kept"`
+	Lateness  time.Duration `mapstructure:"lateness" help:"how much older than the newest a reading may be and still count"`
+	CatchUp   time.Duration `mapstructure:"catch_up" help:"a reading that arrives so long after its time means that its device uploads its past"`
+	Quiet     time.Duration `mapstructure:"quiet" help:"after so long without a reading such an upload has ended"`
+	MaxAhead  time.Duration `mapstructure:"max_ahead" help:"a reading further in the future is taken to be of the time it arrived"`
 }
 
 // DefaultConfig keeps 30 days, allows 10 minutes of lateness and calls an upload what lags by more than 15 minutes.

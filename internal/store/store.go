@@ -36,10 +36,10 @@ var migrations embed.FS
 
 // Config says where the relations are kept.
 type Config struct {
-	Driver      string        `mapstructure:"driver"`       // sqlite
-	Path        string        `mapstructure:"path"`         // the database file; its folder is made when it is missing
-	Readers     int           `mapstructure:"readers"`      // how many statements may read at once
-	BusyTimeout time.Duration `mapstructure:"busy_timeout"` // how long to wait for another process that writes
+	Driver      string        `mapstructure:"driver" help:"kind of the SQL database: sqlite"`
+	Path        string        `mapstructure:"path" help:"file of the SQL database; empty: aftercare.db in the data folder"`
+	Readers     int           `mapstructure:"readers" help:"statements that may read at once"`
+	BusyTimeout time.Duration `mapstructure:"busy_timeout" help:"how long to wait for another process that writes"`
 }
 
 // DefaultConfig is SQLite in ./data.

@@ -14,14 +14,13 @@ import (
 
 // Config says where and how the pages answer.
 type Config struct {
-	Listen string       `mapstructure:"listen"` // loopback address and port of pages and API
-	Hosts  []string     `mapstructure:"hosts"`  // further names accepted in the Host header: "name" (any port) or "name:port"
-	Token  fleet.Secret `mapstructure:"token"`  // of the start-up link; empty: the caller makes a random one
-	Tenant string       `mapstructure:"tenant"` // whose rows the pages show, until people sign in
-	Zone   string       `mapstructure:"zone"`   // IANA time zone of the desk; empty: the machine's
-	Locale string       `mapstructure:"locale"` // "auto" (what the browser asks for), "en", "de"
-	// MaxLive bounds the open live connections; one more is asked to come again.
-	MaxLive int `mapstructure:"max_live"`
+	Listen  string       `mapstructure:"listen" help:"loopback host:port of pages, API and metrics"`
+	Hosts   []string     `mapstructure:"hosts" help:"further names accepted in the Host header, as name (any port) or name:port"`
+	Token   fleet.Secret `mapstructure:"token" help:"token of the link that the server prints, at least 26 random characters; empty: one is made and kept in the data folder"`
+	Tenant  string       `mapstructure:"tenant" help:"whose fleet the pages show"`
+	Zone    string       `mapstructure:"zone" help:"time zone of the desk, such as Europe/Berlin; empty: the machine's"`
+	Locale  string       `mapstructure:"locale" help:"language of the pages: auto (what the browser asks for), en or de"`
+	MaxLive int          `mapstructure:"max_live" help:"most open live connections of browsers; one more is asked to come again"`
 }
 
 // DefaultConfig answers on 127.0.0.1:8080 for the tenant demo, in the browser's language and the machine's time zone.

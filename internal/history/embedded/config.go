@@ -25,13 +25,13 @@ import (
 // Config says where the database lives.
 type Config struct {
 	// Dir is the folder of the database; it is made when it is not there, readable by its owner only.
-	Dir string `mapstructure:"dir"`
+	Dir string `mapstructure:"dir" help:"folder of the embedded InfluxDB; empty: influxdb in the data folder"`
 	// Listen is the loopback address of its HTTP API. Port 0: any free port, another one after each start.
-	Listen string `mapstructure:"listen"`
+	Listen string `mapstructure:"listen" help:"loopback host:port of the embedded InfluxDB; port 0: a free one, another after each start"`
 	// SnapshotBytes is how much one shard keeps in memory before it writes a file. Larger: fewer, larger files.
-	SnapshotBytes int64 `mapstructure:"snapshot_bytes"`
+	SnapshotBytes int64 `mapstructure:"snapshot_bytes" help:"bytes the embedded InfluxDB keeps in memory before it writes a file"`
 	// CacheBytes is how much one shard may keep in memory at most; beyond it writes are refused, and tried again.
-	CacheBytes int64 `mapstructure:"cache_bytes"`
+	CacheBytes int64 `mapstructure:"cache_bytes" help:"most bytes it may keep in memory; beyond them writes are refused and tried again"`
 }
 
 // DefaultConfig keeps at most 32 MiB a shard in memory in ordinary times. Dir must be set.

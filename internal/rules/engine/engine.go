@@ -21,10 +21,10 @@ import (
 
 // Config says how the loop works; how conditions look at time is in rules.Config.
 type Config struct {
-	SnapshotEvery time.Duration `mapstructure:"snapshot_every"` // time between two snapshots of a partition
-	FetchMax      int           `mapstructure:"fetch_max"`      // records stepped between two hand-overs of findings
-	ChunkBytes    int           `mapstructure:"chunk_bytes"`    // largest part of a snapshot
-	StopTimeout   time.Duration `mapstructure:"stop_timeout"`   // how long the last snapshot may take
+	SnapshotEvery time.Duration `mapstructure:"snapshot_every" help:"time between two snapshots of a partition's state; longer means more to read again after a crash"`
+	FetchMax      int           `mapstructure:"fetch_max" help:"journal records worked on between two hand-overs of findings"`
+	ChunkBytes    int           `mapstructure:"chunk_bytes" help:"largest part of a snapshot, in bytes"`
+	StopTimeout   time.Duration `mapstructure:"stop_timeout" help:"when the server stops: how long the last snapshot may take"`
 }
 
 // DefaultConfig takes a snapshot every 30 seconds. Its chunks leave room for headers below the 1 MiB that an external

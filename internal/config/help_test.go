@@ -1,0 +1,90 @@
+package config
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// TestEverySettingIsExplained: a key without a sentence is a riddle.
+func TestEverySettingIsExplained(t *testing.T) {
+	all := keys(Default())
+	for _, k := range all {
+		if len(k.help) < 15 || strings.HasSuffix(k.help, ".") {
+			t.Errorf("%s: help %q: want a sentence without a full stop", k.path, k.help)
+		}
+	}
+	for _, c := range Common {
+		if !slices.ContainsFunc(all, func(k key) bool { return k.path == c }) {
+			t.Errorf("common setting %s is no setting", c)
+		}
+	}
+	var b bytes.Buffer
+	if err := Explain(&b, Default()); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range all {
+		if !strings.Contains("\n"+b.String(), "\n"+k.path+"  "+k.kind()) {
+			t.Errorf("%s is not explained", k.path)
+		}
+	}
+}
+
+func TestExplainPart(t *testing.T) {
+	var b bytes.Buffer
+	if err := Explain(&b, Default(), "gateway.limits", "journal.keep"); err != nil {
+		t.Fatal(err)
+	}
+	got := b.String()
+	if strings.Count(got, ", default ") != 6 || !strings.Contains(got, "gateway.limits.device_bytes  number, default 8388608 (8 MiB)\n") ||
+		!strings.Contains(got, "journal.keep  duration, default 168h (7 days)\n    readings that") {
+		t.Errorf("got\n%s", got)
+	}
+	if err := Explain(&b, Default(), "gatway"); err == nil || !strings.Contains(err.Error(), "gatway") {
+		t.Errorf("a part that there is not: %v", err)
+	}
+}
+
+// TestShownDefaultsAreRead: what the help shows as a default is what Load takes for the same value.
+func TestShownDefaultsAreRead(t *testing.T) {
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	Flags(fs, Common...)
+	shown := 0
+	fs.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			shown++
+		}
+		if f.DefValue == "" || strings.HasPrefix(f.Name, "bridge.enabled") {
+			return
+		}
+		if err := fs.Set(f.Name, f.DefValue); err != nil {
+			t.Error(f.Name, err)
+		}
+	})
+	cfg, problems := Load("", nil, fs)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	want, _ := Load("", nil, nil)
+	for i, k := range keys(cfg) {
+		if k.text() != keys(want)[i].text() {
+			t.Errorf("%s: %s, want %s", k.path, k.text(), keys(want)[i].text())
+		}
+	}
+	if shown != len(Common) {
+		t.Errorf("%d flags are shown, want %d", shown, len(Common))
+	}
+}
+
+func TestDurationInWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0s", 10 * time.Second: "10s", 10 * time.Minute: "10m", 90 * time.Second: "1m30s",
+		720 * time.Hour: "720h", time.Hour + time.Minute: "1h1m", time.Hour + time.Second: "1h0m1s", 500 * time.Millisecond: "500ms"} {
+		if got := words(d); got != want {
+			t.Errorf("%d: %q, want %q", d, got, want)
+		}
+	}
+}
