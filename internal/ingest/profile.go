@@ -64,6 +64,7 @@ type Issue struct {
 type notes struct {
 	unknown []string // names of fields that the profile does not name, and that were kept or left out
 	all     bool     // go on after the first problem and list them all
+	partial bool     // the reading may leave out what did not change: nothing is required of it
 	issues  []Issue  // what quarantines the reading; without all at most one
 }
 
@@ -111,7 +112,7 @@ func (p *profile) check(r *fleet.Reading, n *notes) {
 	if len(keep) == 0 && n.bad(wire.ReasonEmpty, "", "the reading holds no field") {
 		return
 	}
-	if required < c.required { // names are unique, so the count says whether one is missing
+	if required < c.required && !n.partial { // names are unique, so the count says whether one is missing
 		c.missing(r, n)
 	}
 }

@@ -288,9 +288,12 @@ func (w *worker) rebirth(s *edge, topic wire.SparkplugTopic) {
 	w.in.deps.Outbound.Publish(topic.Speaks(), wire.RebirthTopic(topic.Tenant, topic.Edge), wire.RebirthPayload(w.now))
 }
 
-// values makes readings of the metrics at hand.
+// values makes readings of the metrics at hand. Sparkplug reports what changed, each metric with a time of its own if it
+// likes, so no reading has to hold what the profile requires of a report.
 func (w *worker) values() {
 	w.format = fleet.FormatSparkplug
+	w.notes.partial = true
+	defer func() { w.notes.partial = false }()
 	err := w.sparkplug.Readings(&w.metrics, func(r *fleet.Reading) error { return w.reading(r, w.message.Payload) })
 	if err == nil && w.stored+len(w.aside) == 0 && w.class == fleet.Telemetry && len(w.metrics.Metrics) > 0 && w.births() {
 		return
