@@ -38,7 +38,7 @@ func (f findings) Emit(ctx context.Context, partition int, fs []fleet.Finding) e
 	return f.j.Append(ctx, records)
 }
 
-// snapshots is where the rules keep their state.
+// snapshots is where the rules and presence keep their state.
 type snapshots struct{ j *journal.Journal }
 
 func (s snapshots) Save(ctx context.Context, key string, body []byte) error {
@@ -47,6 +47,17 @@ func (s snapshots) Save(ctx context.Context, key string, body []byte) error {
 
 func (s snapshots) Load(ctx context.Context, key string) ([]byte, bool, error) {
 	return s.j.LoadSnapshot(ctx, key)
+}
+
+// clocks is the journal as ingest sees it: where it keeps which devices' clocks are wrong.
+type clocks struct{ j *journal.Journal }
+
+func (c clocks) Save(ctx context.Context, key string, body []byte) error {
+	return c.j.SaveClocks(ctx, key, body)
+}
+
+func (c clocks) Load(ctx context.Context, key string) ([]byte, bool, error) {
+	return c.j.LoadClocks(ctx, key)
 }
 
 // notices is the changes stream as the relay sees it.

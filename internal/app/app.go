@@ -206,7 +206,7 @@ func (s *server) buildCommands(context.Context) error {
 
 func (s *server) buildIngest(context.Context) error {
 	s.ingest = ingest.New(s.cfg.Ingest, ingest.Deps{Journal: s.journal, Devices: s.registry, Models: s.files.Models, Log: s.log, Metrics: s.metrics,
-		Firmware: s.registry, Presence: signs{s.presence, s.commands}, Quality: s.store, Clocks: snapshots{s.journal}, Outbound: &s.outward})
+		Firmware: s.registry, Presence: signs{s.presence, s.commands}, Quality: s.store, Clocks: clocks{s.journal}, Outbound: &s.outward})
 	return nil
 }
 

@@ -16,14 +16,26 @@ import (
 // SaveSnapshot keeps body under key in place of what was there. Keys are subject tokens, such as "0.g1.c3". On one replica a
 // snapshot is not synced: after a power cut an older one, or none, may be found.
 func (j *Journal) SaveSnapshot(ctx context.Context, key string, body []byte) error {
-	_, err := j.saveSnapshot(ctx, key, body)
+	_, err := j.saveSnapshot(ctx, wire.Snapshots, key, body)
 	return err
+}
+
+// SaveClocks is SaveSnapshot for what has to be as durable as readings: with sync "always" it returns after the fsync.
+func (j *Journal) SaveClocks(ctx context.Context, key string, body []byte) error {
+	_, err := j.saveSnapshot(ctx, wire.Clocks, key, body)
+	return err
+}
+
+// LoadClocks returns what SaveClocks kept under key; false when there is nothing.
+func (j *Journal) LoadClocks(ctx context.Context, key string) ([]byte, bool, error) {
+	body, revision, err := j.loadSnapshot(ctx, wire.Clocks, key)
+	return body, revision > 0, err
 }
 
 // SwapSnapshot is SaveSnapshot under the condition that the key's revision is still the given one (0: the key does not
 // exist). It returns the new revision, or fleet.CodeConflict when somebody else was faster.
 func (j *Journal) SwapSnapshot(ctx context.Context, key string, body []byte, revision uint64) (uint64, error) {
-	return j.saveSnapshot(ctx, key, body, jetstream.WithExpectLastSequencePerSubject(revision))
+	return j.saveSnapshot(ctx, wire.Snapshots, key, body, jetstream.WithExpectLastSequencePerSubject(revision))
 }
 
 // LoadSnapshot returns what is kept under key; false when there is nothing.
@@ -34,24 +46,28 @@ func (j *Journal) LoadSnapshot(ctx context.Context, key string) ([]byte, bool, e
 
 // LoadSnapshotRevision is LoadSnapshot with the revision that SwapSnapshot wants; 0 when there is nothing.
 func (j *Journal) LoadSnapshotRevision(ctx context.Context, key string) ([]byte, uint64, error) {
+	return j.loadSnapshot(ctx, wire.Snapshots, key)
+}
+
+func (j *Journal) loadSnapshot(ctx context.Context, stream wire.Stream, key string) ([]byte, uint64, error) {
 	if err := validKey(key); err != nil {
 		return nil, 0, err
 	}
-	s, err := j.stream(ctx, wire.Snapshots)
+	s, err := j.stream(ctx, stream)
 	if err != nil {
 		return nil, 0, err
 	}
-	m, err := s.GetLastMsgForSubject(ctx, snapshotSubject(key))
+	m, err := s.GetLastMsgForSubject(ctx, snapshotSubject(stream, key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("journal: load snapshot %q: %w", key, err)
+		return nil, 0, fmt.Errorf("journal: load %q of %s: %w", key, stream, err)
 	}
 	return m.Data, m.Sequence, nil
 }
 
-func (j *Journal) saveSnapshot(ctx context.Context, key string, body []byte, opts ...jetstream.PublishOpt) (uint64, error) {
+func (j *Journal) saveSnapshot(ctx context.Context, stream wire.Stream, key string, body []byte, opts ...jetstream.PublishOpt) (uint64, error) {
 	if err := validKey(key); err != nil {
 		return 0, err
 	}
@@ -61,7 +77,7 @@ func (j *Journal) saveSnapshot(ctx context.Context, key string, body []byte, opt
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.cfg.AckTimeout)
 	defer cancel()
-	subject := snapshotSubject(key)
+	subject := snapshotSubject(stream, key)
 	// What sums need to know of it, as decode reads it back.
 	r := wire.Record{Kind: kindSnapshot, Partition: partitionOf(subject), Body: body}
 	header := nats.Header{headerKind: {string(r.Kind)}}
@@ -71,17 +87,19 @@ func (j *Journal) saveSnapshot(ctx context.Context, key string, body []byte, opt
 	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: body}, opts...)
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
-		return 0, fleet.Errorf(fleet.CodeConflict, "journal: snapshot %q was changed by somebody else: %w", key, err)
+		return 0, fleet.Errorf(fleet.CodeConflict, "journal: %q of %s was changed by somebody else: %w", key, stream, err)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("journal: save snapshot %q of %d bytes: %w", key, len(body), err)
+		return 0, fmt.Errorf("journal: save %q of %s, %d bytes: %w", key, stream, len(body), err)
 	}
 	return ack.Sequence, nil
 }
 
 const kindSnapshot wire.Kind = "snapshot"
 
-func snapshotSubject(key string) string { return subjectRoot + string(wire.Snapshots) + "." + key }
+func snapshotSubject(stream wire.Stream, key string) string {
+	return subjectRoot + string(stream) + "." + key
+}
 
 const keyLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 

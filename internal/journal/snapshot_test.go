@@ -1,9 +1,13 @@
 package journal
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"testing"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
 )
 
 func TestSnapshots(t *testing.T) {
@@ -42,6 +46,36 @@ func TestSnapshots(t *testing.T) {
 	expect(t, "manifest", string(manifest), "two")
 	if _, err := j.SwapSnapshot(t.Context(), "0.manifest", []byte("three"), revision); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// REL-08: what SaveClocks has confirmed is in the files, so that a killed process finds it; a reading that is corrected by it is
+// acknowledged right after.
+func TestClocksAreInTheFilesWhenSaved(t *testing.T) {
+	cfg := testConfig(t)
+	j := open(t, cfg)
+	for i := range 100 {
+		body := fmt.Sprint("state ", i, ".")
+		if err := j.SaveClocks(t.Context(), "7", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		there := false
+		for _, path := range blockFiles(t, cfg, wire.Clocks) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			there = there || bytes.Contains(data, []byte(body))
+		}
+		if !there {
+			t.Fatalf("%q is in no file", body)
+		}
+	}
+	if body, ok, err := j.LoadClocks(t.Context(), "7"); err != nil || !ok || string(body) != "state 99." {
+		t.Errorf("the newest: %q, %v, %v", body, ok, err)
+	}
+	if _, ok, err := j.LoadClocks(t.Context(), "8"); ok || err != nil {
+		t.Errorf("a key that was never saved: %v, %v", ok, err)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // streams in the order of the data path. The first one's metadata holds the number of partitions.
-var streams = []wire.Stream{wire.Readings, wire.Findings, wire.Changes, wire.Quarantine, wire.Snapshots}
+var streams = []wire.Stream{wire.Readings, wire.Findings, wire.Changes, wire.Quarantine, wire.Snapshots, wire.Clocks}
 
 const (
 	subjectRoot    = "aftercare."
@@ -49,6 +49,8 @@ func streamConfig(cfg Config, s wire.Stream, partitions int) jetstream.StreamCon
 	switch s {
 	case wire.Quarantine:
 		c.Discard, c.MaxAge = jetstream.DiscardOld, quarantineKeep
+	case wire.Clocks:
+		c.MaxMsgsPerSubject = 1
 	case wire.Snapshots:
 		c.MaxMsgsPerSubject = 1
 		if cfg.Replicas == 1 {

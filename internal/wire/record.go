@@ -30,7 +30,8 @@ const (
 	Findings   Stream = "findings"   // per partition: one finding a message
 	Changes    Stream = "changes"    // per partition: case changes, messages, answers to commands
 	Quarantine Stream = "quarantine" // what ingest kept aside
-	Snapshots  Stream = "snapshots"  // rule state
+	Snapshots  Stream = "snapshots"  // rule state, presence: what can be made again
+	Clocks     Stream = "clocks"     // by how much devices' clocks are wrong, as durable as the readings corrected by it
 )
 
 // Kind says how a record's body is to be read.
