@@ -37,11 +37,11 @@ func (s *server) parts() ([]part, error) {
 	return []part{
 		{"gateway", "gateway", gateway},
 		{"bridge", "bridge", bridge},
-		{"presence", "", s.presence.Run},
-		{"commands", "", s.commands.Run},
-		{"answers to commands", "", s.over(wire.Changes, "commands", func(ctx context.Context, src wire.Source) error {
+		{"presence", "", s.atDoor(s.presence.Run)},
+		{"commands", "", s.atDoor(s.commands.Run)},
+		{"answers to commands", "", s.atDoor(s.over(wire.Changes, "commands", func(ctx context.Context, src wire.Source) error {
 			return s.commands.RunReplies(ctx, answers{src, s.log})
-		})},
+		}))},
 		{"ingest", "", s.ingest.Run},
 		{"registry", "", s.registry.Run},
 		{"journal", "", s.journal.Run},
@@ -54,6 +54,15 @@ func (s *server) parts() ([]part, error) {
 		{"relay", "outreach", s.relay.Run},
 		{"live feed", "web", s.feed},
 	}, nil
+}
+
+// atDoor is run where a door is, nothing elsewhere: who hears no device would take all of them for silent, and who can reach none
+// would put off what is to be sent.
+func (s *server) atDoor(run func(context.Context) error) func(context.Context) error {
+	if s.has("gateway") || s.has("bridge") && s.cfg.Bridge.Enabled {
+		return run
+	}
+	return nil
 }
 
 // over runs f on a consumer of a stream that keeps its position under name.
