@@ -192,7 +192,7 @@ func (s *server) openJournal(ctx context.Context) (err error) {
 // buildPresence comes before ingest, which tells it what it hears and stores what it says.
 func (s *server) buildPresence(context.Context) error {
 	s.presence = presence.New(s.cfg.Presence, presence.Deps{Devices: s.registry, Models: s.registry, Snapshots: snapshots{s.journal}, Log: s.log, Metrics: s.metrics,
-		Record: func(ctx context.Context, rs []fleet.Reading) error { return s.ingest.Record(ctx, rs) }})
+		Record: func(ctx context.Context, rs []fleet.Reading) error { return s.ingest.Record(ctx, rs) }, Stalled: func() bool { return s.ingest.Stalled() }})
 	s.outward.presence = s.presence
 	s.registry.OnRevoke(func(key fleet.DeviceKey) { s.presence.Disconnected(key, fleet.CauseRevoked, time.Now()) })
 	return nil

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -86,6 +87,8 @@ type Ingest struct {
 	ready    chan struct{} // closed when what was remembered of clocks is back
 	meter    *meter
 	workers  sync.Pool
+
+	committing atomic.Int64 // when the commit at work began, by our clock in nanoseconds; 0: none
 
 	mu      sync.Mutex
 	closed  bool
@@ -168,6 +171,21 @@ func (in *Ingest) enqueue(ctx context.Context, w *worker, m *wire.Inbound) error
 			return fmt.Errorf("wait for room in the queue: %w", ctx.Err())
 		}
 	}
+}
+
+// stalledAfter is how long a commit may take before those who wait for it count as kept from reporting.
+const stalledAfter = 5 * time.Second
+
+// Stalled reports whether devices cannot report because of us: ingest has not begun, or the journal has not taken a cycle for
+// seconds.
+func (in *Ingest) Stalled() bool {
+	select {
+	case <-in.ready:
+	default:
+		return true
+	}
+	began := in.committing.Load()
+	return began != 0 && in.deps.Now().UnixNano()-began > int64(stalledAfter)
 }
 
 // Refuse counts a message that a door turned away, and keeps it for the page that shows the recent ones.

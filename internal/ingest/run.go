@@ -105,6 +105,8 @@ func (in *Ingest) commitCycle(ctx context.Context, c *cycle, idle []bool) error 
 // commit appends until it worked or ctx ended: not stored means not acknowledged, so there is nothing else to do. Only a record
 // that the journal can never take ends it early.
 func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
+	in.committing.Store(in.deps.Now().UnixNano())
+	defer in.committing.Store(0)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := in.append(ctx, records)
 		if err == nil {

@@ -47,6 +47,7 @@ type Deps struct {
 	Models    Models
 	Record    func(ctx context.Context, readings []fleet.Reading) error // takes the readings, or none of them
 	Snapshots Snapshots                                                 // nil: nothing is kept over a restart
+	Stalled   func() bool                                               // whether the doors wait for us and devices cannot be heard; nil: never
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	Now       func() time.Time // nil: time.Now
@@ -60,22 +61,27 @@ type Tracker struct {
 	models   Models
 	record   func(ctx context.Context, readings []fleet.Reading) error
 	snaps    Snapshots
+	stalled  func() bool
 	log      *slog.Logger
 	now      func() time.Time
 	metrics  *metrics
 	shards   [shardCount]shard
 	stations stations
-	perShard int  // how many changes of a shard may wait
-	resaid   bool // the end before this start was not orderly: what is confirmed is recorded again
+	perShard int       // how many changes of a shard may wait
+	looked   time.Time // when silence was last looked for; Run only
+	resaid   bool      // the end before this start was not orderly: what is confirmed is recorded again
 	unsent   []change
 }
 
 // New returns a Tracker that knows no device. The configuration must be valid.
 func New(cfg Config, d Deps) *Tracker {
-	t := &Tracker{cfg: cfg, devices: d.Devices, models: d.Models, record: d.Record, snaps: d.Snapshots, log: d.Log, now: d.Now,
+	t := &Tracker{cfg: cfg, devices: d.Devices, models: d.Models, record: d.Record, snaps: d.Snapshots, stalled: d.Stalled, log: d.Log, now: d.Now,
 		metrics: newMetrics(d.Metrics), perShard: max(cfg.MaxPending/shardCount, 1)}
 	if t.now == nil {
 		t.now = time.Now
+	}
+	if t.stalled == nil {
+		t.stalled = func() bool { return false }
 	}
 	for i := range t.shards {
 		t.shards[i].index = map[uint64]uint32{}

@@ -92,6 +92,24 @@ type bed struct {
 	said  []string // "serial online|offline cause" in the order of Record
 	full  []fleet.Reading
 	err   error
+	ahead time.Duration // our clock, of the time that passes
+	away  bool          // the doors wait
+}
+
+func (b *bed) set(fn func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fn()
+}
+
+func (b *bed) now() (now time.Time) {
+	b.set(func() { now = time.Now().Add(b.ahead) })
+	return now
+}
+
+func (b *bed) stalled() (away bool) {
+	b.set(func() { away = b.away })
+	return away
 }
 
 func newBed(t *testing.T) *bed {
@@ -128,7 +146,7 @@ func (b *bed) fail(err error) {
 
 func (b *bed) start() {
 	b.tr = New(DefaultConfig(), Deps{Devices: b.reg, Models: b.reg, Record: b.Record, Snapshots: b.shelf, Log: obs.Discard(),
-		Metrics: prometheus.NewRegistry()})
+		Metrics: prometheus.NewRegistry(), Now: b.now, Stalled: b.stalled})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.tr.Run(ctx) }()
@@ -251,6 +269,29 @@ func TestOldReportsAreNoNews(t *testing.T) {
 		b.tr.Reported(c, false, "", time.Now().Add(-10*time.Second)) // its clock is behind
 		b.want(2*time.Second, "c offline disconnected")
 	})
+}
+
+// TestOurOwnAbsenceIsNoSilence: a machine that slept, a clock that was set, and a journal that stood still are no reason to call a
+// fleet silent; from then on its silence counts again.
+func TestOurOwnAbsenceIsNoSilence(t *testing.T) {
+	for name, absence := range map[string]func(b *bed){
+		"sleep":          func(b *bed) { b.set(func() { b.ahead += 2 * time.Hour }) },
+		"clock set back": func(b *bed) { b.set(func() { b.ahead -= 2 * time.Hour }) },
+		"journal away":   func(b *bed) { b.set(func() { b.away = true }); time.Sleep(time.Hour); b.set(func() { b.away = false }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(b *bed) {
+				st := b.reg.add("st", "minute", "")
+				for _, d := range []*fleet.Device{st, b.reg.add("a", "minute", ""), b.reg.add("kid", "minute", "st")} {
+					b.tr.Heard(d, b.now())
+				}
+				b.want(time.Minute, "st online heard", "a online heard", "kid online heard")
+				absence(b)
+				b.want(2 * time.Minute)
+				b.want(time.Minute+3*time.Second, "a offline silent", "kid offline station_lost", "st offline silent")
+			})
+		})
+	}
 }
 
 func TestOneReadingThatCannotBeRecordedStopsNoOther(t *testing.T) {

@@ -15,7 +15,8 @@ const lastSave = 20 * time.Second
 
 // Run loads the states of before, and then looks for silence and records changes until ctx ends; then it keeps the states and
 // returns nil. What cannot be recorded or kept is tried again, so is a journal that does not answer at the start: nothing is
-// recorded before it does. From then on every deadline is counted anew: our absence is not theirs.
+// recorded before it does. From then on every deadline is counted anew: our absence is not theirs. Neither is it while it runs:
+// when this process or machine slept, the clock was set, or the doors could not take anything, every deadline is counted anew.
 func (t *Tracker) Run(ctx context.Context) error {
 	if !t.begin(ctx) {
 		return nil
@@ -23,6 +24,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 	tick := time.NewTicker(t.cfg.Every)
 	defer tick.Stop()
 	saved := t.now()
+	t.looked = saved
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,7 +32,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := t.now()
-		t.scan(now.UnixMilli())
+		t.lookFor(now)
 		t.emit(ctx)
 		if now.Sub(saved) >= t.cfg.SnapshotEvery {
 			saved = now
@@ -41,6 +43,22 @@ func (t *Tracker) Run(ctx context.Context) error {
 			t.save(ctx, false)
 		}
 	}
+}
+
+// lookFor looks for silence, if we would have heard.
+func (t *Tracker) lookFor(now time.Time) {
+	if t.stalled() {
+		return // the gap that this makes is ours
+	}
+	// Wall clocks: a machine that sleeps stops the monotonic one.
+	if gap := now.Round(0).Sub(t.looked.Round(0)); gap < -time.Second || gap > t.cfg.Every+t.cfg.MinGrace/2 {
+		t.log.Warn("devices could not be heard for a while, or the clock was set; every device's time until it counts as silent begins anew", "gap", gap)
+		for i := range t.shards {
+			t.excuse(&t.shards[i], now.UnixMilli())
+		}
+	}
+	t.looked = now
+	t.scan(now.UnixMilli())
 }
 
 // begin loads, and tries again until it can or ctx ends.

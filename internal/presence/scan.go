@@ -18,6 +18,16 @@ func (t *Tracker) deadline(e *entry) int64 {
 	return max(e.heard, e.base) + grace
 }
 
+// excuse counts the silence of a shard's devices from now on.
+func (t *Tracker) excuse(s *shard, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.index {
+		e := s.entry(id)
+		e.heard, e.base = min(e.heard, now), now
+	}
+}
+
 // due is an entry whose deadline has passed.
 type due struct {
 	id      uint32
