@@ -11,7 +11,7 @@ FUZZTIME ?= 5s
 QUIET := grep --line-buffered -vE '^(=== |PASS$$)|^ *--- PASS|\[no test files\]$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-data test test-race test-setup check fmt lint bench fuzz
+.PHONY: help build run clean-data test test-race test-setup check fmt lint bench fuzz powercuts
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ lint:
 
 bench: ## run the benchmarks (BENCH=regexp, COUNT=n); compare with benchstat
 	$(GO) test -run xxx -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) $(PKGS)
+
+powercuts: test-setup ## cut the power of a recorded server at many random moments (POWERCUTS=1000); the tests do 100
+	POWERCUTS=$(or $(POWERCUTS),1000) $(GO) test -v -count=1 -run TestPowerCut ./internal/e2e
 
 fuzz: ## run every fuzz target for a short while (FUZZTIME=5s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

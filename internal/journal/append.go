@@ -105,6 +105,19 @@ func (j *Journal) append(ctx context.Context, records []wire.Record, now time.Ti
 			return ctx.Err()
 		}
 	}
+	if l.folders == nil {
+		return failed
+	}
+	var settled wire.Stream
+	for i := range records {
+		if records[i].Stream == settled {
+			continue
+		}
+		settled = records[i].Stream
+		if err := l.folders.settle(settled); err != nil {
+			return j.broken(l, err)
+		}
+	}
 	return failed
 }
 

@@ -72,7 +72,7 @@ func (m *metrics) stored(r *wire.Record, duplicate bool) {
 
 func (m *metrics) damaged(d *Damage) {
 	m.damages.WithLabelValues(d.Outcome).Add(float64(max(d.Records, 1)))
-	if d.Outcome == OutcomeLost || d.Outcome == OutcomeMissing {
+	if d.Stream != wire.Snapshots && (d.Outcome == OutcomeLost || d.Outcome == OutcomeMissing) { // nobody waits for a snapshot's sync
 		m.missing.Add(float64(d.Records))
 	}
 	m.lines.WithLabelValues("saved").Add(float64(d.LinesSaved))

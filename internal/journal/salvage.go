@@ -88,7 +88,7 @@ func quarantined(d *Damage, r *stored, mine bool, raw []byte, at int64) wire.Rec
 // keep writes a damaged file and what was saved from it aside, before the file is changed.
 func (in *inspector) keep(base string, data []byte, saved []wire.Record) error {
 	dir := filepath.Join(in.dir, damagedDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), syncDir(in.dir)); err != nil {
 		return err
 	}
 	copies, err := filepath.Glob(filepath.Join(dir, "*.blk"))
@@ -141,6 +141,10 @@ func (j *Journal) mend(acked map[wire.Stream]uint64) error {
 func logDamage(log *slog.Logger, d *Damage) {
 	args := []any{"outcome", d.Outcome, "stream", d.Stream, "file", d.File, "offset", d.Offset, "bytes", d.Bytes, "sequence", d.Seq,
 		"records", d.Records, "readings_saved", d.LinesSaved, "readings_lost", d.LinesLost}
+	if d.Stream == wire.Snapshots && d.Outcome == OutcomeLost {
+		log.Warn("journal: snapshots are damaged, as a power cut may leave them; more is read again and they are made anew", args...)
+		return
+	}
 	switch d.Outcome {
 	case OutcomeTorn:
 		log.Warn("journal: an unfinished record at the end of a file was cut off; nobody was told that it is stored", args...)

@@ -32,6 +32,8 @@ type link struct {
 	js   jetstream.JetStream
 	down chan struct{} // closed when this link is given up
 
+	folders *folders // nil for an external server, and when nothing is synced
+
 	rewound map[wire.Stream]uint64 // the ends of streams that lost their newest records before this link; see verify
 }
 
@@ -53,6 +55,13 @@ func dial(ctx context.Context, cfg Config, log *slog.Logger) (*link, int, error)
 	if err != nil {
 		l.close()
 		return nil, 0, err
+	}
+	if cfg.URL == "" && cfg.Sync == syncAlways {
+		l.folders = &folders{dir: cfg.Dir, synced: map[string]time.Time{}}
+		if err := l.folders.all(); err != nil {
+			l.close()
+			return nil, 0, err
+		}
 	}
 	return l, partitions, nil
 }
