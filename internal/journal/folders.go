@@ -66,7 +66,7 @@ func (f *folders) one(dir string) error {
 	return nil
 }
 
-// all syncs every folder of the journal, from the innermost, and the one that it is in. It also syncs what the streams are: the
+// all syncs every folder of the journal, from the innermost, and those that it is in, which may be new as well. It also syncs what the streams are: the
 // server leaves that to the kernel for a stream whose records are not synced.
 func (f *folders) all() error {
 	var paths []string
@@ -84,11 +84,13 @@ func (f *folders) all() error {
 			err = nil
 		}
 	}
-	if err == nil {
-		err = syncDir(filepath.Dir(filepath.Clean(f.dir)))
-	}
-	if err != nil {
+	above, err2 := filepath.Abs(f.dir)
+	if err = errors.Join(err, err2); err != nil {
 		return fmt.Errorf("journal: sync the folders in %q: %w", f.dir, err)
+	}
+	for above != filepath.Dir(above) {
+		above = filepath.Dir(above)
+		_ = syncDir(above) // those that are not ours are not ours to sync
 	}
 	return nil
 }
