@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -181,22 +182,43 @@ func (p *process) api(t testing.TB, path string, into any) {
 }
 
 // metric sums all series of a name whose labels hold the given text.
-func (p *process) metric(t testing.TB, name, labels string) (sum float64) {
+func (p *process) metric(t testing.TB, name, labels string) float64 {
 	t.Helper()
-	_, body := p.get(t, "/metrics")
-	for line := range strings.Lines(body) {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest[0] != ' ' && rest[0] != '{' || !strings.Contains(rest, labels) {
-			continue
-		}
-		words := strings.Fields(rest)
-		v, err := strconv.ParseFloat(words[len(words)-1], 64)
-		if err != nil {
-			t.Fatalf("%q: %v", line, err)
-		}
-		sum += v
+	values, err := p.scrape(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.log)
 	}
-	return sum
+	return values(name, labels)
+}
+
+// scrape reads the metrics once; the function it returns answers as metric does.
+func (p *process) scrape(ctx context.Context) (func(name, labels string) float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.web+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+p.token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return func(name, labels string) (sum float64) {
+		for line := range bytes.Lines(body) {
+			rest, ok := strings.CutPrefix(string(line), name)
+			if !ok || rest[0] != ' ' && rest[0] != '{' || !strings.Contains(rest, labels) {
+				continue
+			}
+			words := strings.Fields(rest)
+			v, err := strconv.ParseFloat(words[len(words)-1], 64)
+			if err != nil {
+				return math.NaN() // equal to nothing
+			}
+			sum += v
+		}
+		return sum
+	}, err
 }
 
 // conserved asserts that what came in is stored, put aside or refused by reason (REL-12). What is under way, such as our own readings

@@ -208,28 +208,7 @@ func sameAsInflux(t testing.TB, dir, addr string, acked map[string]bool, infligh
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := history.DefaultConfig()
-	cfg.URL, cfg.Token = "http://"+addr, fleet.Secret(strings.TrimSpace(string(token)))
-	db, err := history.New(cfg, history.Deps{Log: obs.Discard(), Metrics: prometheus.NewRegistry()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	var n, twice int
-	eventually(t, 90*time.Second, func() error { // history catches up with the journal in its own time; what is lost never comes
-		var missing int
-		if n, twice, missing = compare(t, db, acked); missing > 0 {
-			return fmt.Errorf("%d readings were acknowledged and are not in the database", missing)
-		}
-		return nil
-	})
-	t.Logf("acknowledged %d, stored %d", len(acked), n)
-	if twice > 0 {
-		t.Errorf("%d readings are there twice", twice)
-	}
-	if extra := n - len(acked); extra > inflight {
-		t.Errorf("%d readings are stored that nobody was told of: more than were in flight", extra)
-	}
+	sameIn(t, "http://"+addr, strings.TrimSpace(string(token)), acked, inflight)
 }
 
 // compare counts what is stored, what of it is there twice, and what was acknowledged and is missing.
@@ -256,7 +235,7 @@ func compare(t testing.TB, db *history.History, acked map[string]bool) (n, twice
 	return n, twice, missing
 }
 
-func oneCaseOneMessage(t *testing.T, p *process, serial string) {
+func oneCaseOneMessage(t testing.TB, p *process, serial string) {
 	t.Helper()
 	eventually(t, 20*time.Second, func() error {
 		var mine []map[string]any
@@ -285,7 +264,7 @@ func oneCaseOneMessage(t *testing.T, p *process, serial string) {
 }
 
 // list reads a list from the API, whatever the envelope calls it.
-func list(t *testing.T, p *process, path string) []map[string]any {
+func list(t testing.TB, p *process, path string) []map[string]any {
 	t.Helper()
 	var body map[string]json.RawMessage
 	p.api(t, path, &body)
