@@ -56,6 +56,7 @@ type outcome struct {
 	before, during, after phase
 	acked                 map[string]bool
 	caughtUp              time.Duration // from the return until history is less than 2 s behind the live readings
+	written               float64       // readings a second that the database took until then
 	message               time.Duration // from a fault's PUBACK, in the outage, to the message in its owner's inbox
 	page                  time.Duration // how long the owner's page took in the outage
 	bytes                 float64       // journal on disk a reading, files of the readings stream
@@ -69,7 +70,7 @@ func suffer(t testing.TB, a away) (out outcome) {
 	dir := t.TempDir()
 	h := settle(t, dir, "OU", a.connections+1)
 	faulty := fmt.Sprintf("OU-%03d", a.connections+1)
-	db := database(t, filepath.Join(dir, "elsewhere"))
+	db := ownInflux(t, filepath.Join(dir, "elsewhere"))
 	g := newGate(t, strings.TrimPrefix(db.URL(), "http://"))
 	p := start(t, dir, nil, append([]string{"--log.level", "warn", "--history.url", "http://" + g.addr, "--history.token", db.Token()}, unlimited...)...)
 	w := p.watch(t)
@@ -95,12 +96,13 @@ func suffer(t testing.TB, a away) (out outcome) {
 	if err := a.back(g); err != nil {
 		t.Fatal(err)
 	}
-	returned := time.Now()
+	returned, points := time.Now(), p.metric(t, "aftercare_history_points_total", `"readings"`)
 	for out.caughtUp == 0 {
 		s.run(t, p, a.after, func() {
 			for end := time.Now().Add(a.after); out.caughtUp == 0 && time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 				if p.metric(t, "aftercare_history_lag_seconds", `"readings"`) < 2 && p.metric(t, "aftercare_history_waiting_lines", "") == 0 {
 					out.caughtUp = time.Since(returned)
+					out.written = (p.metric(t, "aftercare_history_points_total", `"readings"`) - points) / out.caughtUp.Seconds()
 				}
 			}
 		})
@@ -121,8 +123,8 @@ func suffer(t testing.TB, a away) (out outcome) {
 	return out
 }
 
-// database starts an InfluxDB in this process: what it needs of memory is not the server's.
-func database(t testing.TB, dir string) *embedded.Server {
+// ownInflux starts an InfluxDB in this process: what it needs of memory is not the server's.
+func ownInflux(t testing.TB, dir string) *embedded.Server {
 	t.Helper()
 	cfg := embedded.DefaultConfig()
 	cfg.Dir = dir
@@ -312,8 +314,8 @@ func TestOutageOfTheDatabase(t *testing.T) {
 		t.Run(a.name, func(t *testing.T) {
 			a.connections, a.rate, a.before, a.outage, a.after = 50, 2000, 3*time.Second, 10*time.Second, 3*time.Second
 			r := suffer(t, a)
-			t.Logf("acknowledged: p99 %v before, %v during, %v after; %.0f, %.0f, %.0f MB; backlog %.0f records, %.0f lines waited; caught up after %v; message after %v, page after %v",
-				r.before.load.P99, r.during.load.P99, r.after.load.P99, r.before.rss, r.during.rss, r.after.rss, r.during.backlog, r.during.waiting, r.caughtUp, r.message, r.page)
+			t.Logf("acknowledged: p99 %v before, %v during, %v after; %.0f, %.0f, %.0f MB; backlog %.0f records, %.0f B a reading, %.0f lines waited; caught up after %v; message after %v, page after %v",
+				r.before.load.P99, r.during.load.P99, r.after.load.P99, r.before.rss, r.during.rss, r.after.rss, r.during.backlog, r.bytes, r.during.waiting, r.caughtUp, r.message, r.page)
 			if want := 0.95 * float64(a.rate); r.during.load.PerSecond < want {
 				t.Errorf("%.0f a second are acknowledged in the outage, %d are sent", r.during.load.PerSecond, a.rate)
 			}

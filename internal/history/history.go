@@ -139,8 +139,11 @@ type History struct {
 	write     api.WriteAPIBlocking
 	transport *http.Transport
 
+	preparing sync.Mutex // held while the database is looked for or made
+
 	mu       sync.Mutex
 	prepared bool               // the database is known to be there
+	deaf     bool               // the last request got no answer
 	outages  map[string]*outage // by stream: one may fail while another does not
 }
 
@@ -205,6 +208,27 @@ func (h *History) outageOf(stream string) *outage {
 		h.outages[stream] = &outage{}
 	}
 	return h.outages[stream]
+}
+
+// heard notes whether the database answered at all, be it with a refusal.
+func (h *History) heard(answered bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deaf = !answered
+}
+
+// deafPatience is how long a question waits for a database that did not answer the last time: who looks at a page wants to see
+// the rest of it.
+const deafPatience = time.Second
+
+// patience is how long a question may take now.
+func (h *History) patience() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.deaf {
+		return min(h.cfg.QueryTimeout, deafPatience)
+	}
+	return h.cfg.QueryTimeout
 }
 
 func (h *History) failing() error {

@@ -41,11 +41,11 @@ type answer struct {
 // series. It asks for chunks: a server's limit on rows cuts answers only when they come in one piece, and silently. It uses
 // GET, for which a server executes nothing that changes data. name is the metric's label.
 func (h *History) query(ctx context.Context, name, q string, each func(*series) error) error {
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.QueryTimeout)
+	tctx, cancel := context.WithTimeout(ctx, h.patience())
 	defer cancel()
 	start := time.Now()
 	defer func() { h.m.queries.WithLabelValues(name).Observe(time.Since(start).Seconds()) }()
-	err := h.ask(ctx, http.MethodGet, q, each)
+	err := h.ask(tctx, http.MethodGet, q, each)
 	var refusal statementError
 	if errors.As(err, &refusal) && strings.HasPrefix(string(refusal), "database not found") {
 		return nil // it is made with the first write: nothing was stored yet
@@ -65,14 +65,19 @@ func (h *History) ask(ctx context.Context, method, q string, each func(*series) 
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", h.cfg.URL, err)
 	}
+	answered := false
 	perr := h.http.DoHTTPRequest(req, func(r *http.Request) {
 		if body != nil {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
 	}, func(r *http.Response) error {
 		defer func() { _ = r.Body.Close() }()
+		answered = true
 		return readAnswer(r.Body, each)
 	})
+	if answered = answered || perr != nil && perr.StatusCode != 0; answered || !errors.Is(ctx.Err(), context.Canceled) {
+		h.heard(answered) // one who does not want to know any more has learned nothing
+	}
 	if perr != nil {
 		return fmt.Errorf("ask %s: %w", h.cfg.URL, perr)
 	}
@@ -115,9 +120,9 @@ func readAnswer(r io.Reader, each func(*series) error) error {
 // Prepare makes the database when it is not there, with the server's default retention. It does nothing once it has succeeded.
 // The Run methods call it themselves; call it before questions on a new installation.
 func (h *History) Prepare(ctx context.Context) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.prepared {
+	h.preparing.Lock() // not mu: the questions and the health check do not wait for a database that does not answer
+	defer h.preparing.Unlock()
+	if h.isPrepared() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.QueryTimeout)
@@ -146,15 +151,21 @@ func (h *History) Prepare(ctx context.Context) error {
 			return fmt.Errorf("make database %q: %w", h.cfg.Database, err)
 		}
 	}
-	h.prepared = true
+	h.setPrepared(true)
 	return nil
 }
 
-// forget makes the next Prepare look again.
-func (h *History) forget() {
+func (h *History) isPrepared() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.prepared = false
+	return h.prepared
+}
+
+// setPrepared with false makes the next Prepare look again.
+func (h *History) setPrepared(there bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.prepared = there
 }
 
 var (

@@ -1,6 +1,11 @@
 package history
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	points   *prometheus.CounterVec
@@ -8,7 +13,7 @@ type metrics struct {
 	rejected *prometheus.CounterVec
 	writes   *prometheus.HistogramVec
 	queries  *prometheus.HistogramVec
-	lag      *prometheus.GaugeVec
+	lag      *lag
 	waiting  *prometheus.GaugeVec
 }
 
@@ -32,10 +37,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "aftercare_history_query_seconds", Help: "Duration of a query, its reading included.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
 		}, []string{"query"}),
-		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "aftercare_history_lag_seconds",
-			Help: "Age, since receipt, of the newest record when it was written; grows while writes fail.",
-		}, []string{"stream"}),
+		lag: newLag(),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "aftercare_history_waiting_lines", Help: "Lines of writes that failed and are tried again.",
 		}, []string{"stream"}),
@@ -46,4 +48,60 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// lag is how far each stream is behind. It is worked out when it is asked for: while a write is under way it grows, so that a
+// database that hangs shows as much as one that refuses.
+type lag struct {
+	desc *prometheus.Desc
+
+	mu      sync.Mutex
+	streams map[string]*behind
+}
+
+type behind struct {
+	received time.Time // of the newest record that is being written
+	pending  bool
+	seconds  float64 // when nothing is: how old the last one was when it was written
+}
+
+func newLag() *lag {
+	return &lag{streams: map[string]*behind{}, desc: prometheus.NewDesc("aftercare_history_lag_seconds",
+		"Age, since receipt, of the newest record when it was written; grows while it is being written or tried again.", []string{"stream"}, nil)}
+}
+
+// begin says that records up to one of this receipt are being written.
+func (l *lag) begin(stream string, received time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.streams[stream] == nil {
+		l.streams[stream] = &behind{}
+	}
+	b := l.streams[stream]
+	b.received, b.pending = received, !received.IsZero()
+}
+
+// end says that they are written.
+func (l *lag) end(stream string, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.streams[stream]; b != nil && b.pending {
+		b.seconds, b.pending = max(0, now.Sub(b.received).Seconds()), false
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (l *lag) Describe(ch chan<- *prometheus.Desc) { ch <- l.desc }
+
+// Collect implements prometheus.Collector.
+func (l *lag) Collect(ch chan<- prometheus.Metric) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for stream, b := range l.streams {
+		seconds := b.seconds
+		if b.pending {
+			seconds = max(0, time.Since(b.received).Seconds())
+		}
+		ch <- prometheus.MustNewConstMetric(l.desc, prometheus.GaugeValue, seconds, stream)
+	}
 }

@@ -81,12 +81,12 @@ func (h *History) round(ctx context.Context, w *writer, src wire.Source, encode 
 		return nil
 	}
 	last := recs[len(recs)-1]
-	w.newest = last.Received
+	h.m.lag.begin(w.stream, last.Received)
 	if err := h.handle(ctx, w, recs, encode); err != nil {
 		return err
 	}
 	h.commit(ctx, w.stream, src, last.Seq)
-	w.sawLag(time.Now())
+	h.m.lag.end(w.stream, time.Now())
 	return nil
 }
 

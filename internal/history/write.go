@@ -106,7 +106,6 @@ type writer struct {
 	h      *History
 	stream string
 	outage *outage
-	newest time.Time // receipt of the newest record under way
 }
 
 // deliver returns when every line of b is stored or rejected; its error is ctx's. It tries again for ever: the journal is
@@ -127,7 +126,7 @@ func (w *writer) deliver(ctx context.Context, b batch) error {
 			w.answered()
 			return w.split(ctx, b, v)
 		case missing:
-			w.h.forget()
+			w.h.setPrepared(false)
 		}
 		if attempt == 0 {
 			waiting.Add(float64(b.lines))
@@ -212,25 +211,21 @@ func (w *writer) pause(ctx context.Context, attempt int, v verdict) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	now := time.Now()
-	if w.outage.begin(now, v.err) {
+	if v.class == away {
+		w.h.heard(false)
+	}
+	if w.outage.begin(time.Now(), v.err) {
 		w.h.deps.Log.Warn("writes to InfluxDB fail; the journal keeps what comes in, trying again",
 			"url", w.h.cfg.URL, "stream", w.stream, "class", string(v.class), "err", v.err)
 	}
-	w.sawLag(now)
 	return sleep(ctx, max(w.h.backoff(attempt), min(v.after, time.Minute)))
 }
 
 // answered ends what pause began.
 func (w *writer) answered() {
+	w.h.heard(true)
 	if since := w.outage.end(); !since.IsZero() {
 		w.h.deps.Log.Info("InfluxDB takes writes again", "url", w.h.cfg.URL, "away", time.Since(since).Round(time.Millisecond))
-	}
-}
-
-func (w *writer) sawLag(now time.Time) {
-	if !w.newest.IsZero() {
-		w.h.m.lag.WithLabelValues(w.stream).Set(max(0, now.Sub(w.newest).Seconds()))
 	}
 }
 

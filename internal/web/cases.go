@@ -261,6 +261,8 @@ func (p *casePage) evidence(ctx context.Context, s *Web, d *fleet.Device) {
 		from = to.Add(-24 * time.Hour)
 	}
 	every := max(10*time.Minute, (to.Sub(from) / 300).Truncate(time.Minute))
+	ctx, cancel := context.WithTimeout(ctx, seriesPatience)
+	defer cancel()
 	f, err := s.figure(ctx, p.view, series{id: "evidence", device: d, model: m, field: field, from: from, to: to,
 		every: every, cases: []fleet.Case{p.Case}, only: true, last: ""})
 	if err != nil {

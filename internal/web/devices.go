@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -232,7 +233,9 @@ func (p *devicePage) telemetry(s *Web, r *http.Request, cases []fleet.Case) {
 	if !ok {
 		return
 	}
-	last, err := s.deps.History.Latest(r.Context(), p.Device.Key, p.Device.Model)
+	ctx, cancel := context.WithTimeout(r.Context(), seriesPatience)
+	defer cancel()
+	last, err := s.deps.History.Latest(ctx, p.Device.Key, p.Device.Model)
 	if err != nil && fleet.CodeOf(err) != fleet.CodeNotFound {
 		s.log.Warn("latest reading", "device", p.Device.Key, "err", err)
 		p.NoData = true
@@ -260,7 +263,7 @@ func (p *devicePage) telemetry(s *Web, r *http.Request, cases []fleet.Case) {
 		if val, ok := values[name]; ok {
 			ask.last = p.fieldValue(val, spec)
 		}
-		f, err := s.figure(r.Context(), p.view, ask)
+		f, err := s.figure(ctx, p.view, ask)
 		if err != nil {
 			s.log.Warn("series", "device", p.Device.Key, "field", name, "err", err)
 			p.NoData = true

@@ -57,6 +57,9 @@ const (
 	normalEvery  = time.Hour
 	normalFewest = 24 // fewer hours than a day's worth say nothing about what is normal
 	tableRows    = 60
+
+	// seriesPatience is how long a page waits for its charts: without them it still says what to do.
+	seriesPatience = 5 * time.Second
 )
 
 func (s *Web) figure(ctx context.Context, v *view, q series) (figure, error) {

@@ -14,6 +14,8 @@ const (
 	snapshotAge   = 3 * time.Second // how old the view of the fleet may be when nothing happened
 	staleAge      = 300 * time.Millisecond
 	seenAge       = 20 * time.Second // how old the answer to "last heard" may be
+	seenPatience  = 2 * time.Second  // how long a page waits for it
+	seenAgain     = 5 * time.Second  // how long the others do without when it did not come
 	silentAtLeast = 30 * time.Minute // no shorter pause is called silence
 	silentMissed  = 3                // intervals missed
 	// A fleet beyond these will want its counts and filters in SQL instead.
@@ -93,30 +95,50 @@ type snapshots struct {
 	deps   *Deps
 	tenant string
 	now    func() time.Time
-	mu     sync.Mutex
-	last   *snapshot
-	stale  bool
-	seen   map[string]time.Time
-	seenAt time.Time
+
+	loading sync.Mutex // held while loading: the others wait for the one that loads
+	seen    map[string]time.Time
+	seenErr error
+	seenAt  time.Time // of the answer, or of its failure
+
+	mu    sync.Mutex // never held while anything is asked: who tells of news must not wait
+	last  *snapshot
+	stale bool
+	turn  int // how often last was forgotten: what was begun before that is not kept
 }
 
 func (f *snapshots) get(ctx context.Context) (*snapshot, error) {
-	f.mu.Lock() // held while loading: the others wait for the one that loads
+	f.loading.Lock()
+	defer f.loading.Unlock()
+	s, turn := f.fresh()
+	if s != nil {
+		return s, nil
+	}
+	s, err := f.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.turn == turn {
+		f.last = s
+	}
+	return s, nil
+}
+
+// fresh returns the last snapshot if it is young enough. If not, one is about to be loaded.
+func (f *snapshots) fresh() (*snapshot, int) {
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	allowed := snapshotAge
 	if f.stale {
 		allowed = staleAge
 	}
 	if now := f.now(); f.last != nil && now.Sub(f.last.at) < allowed && !now.Before(f.last.at) {
-		return f.last, nil
+		return f.last, f.turn
 	}
 	f.stale = false // before loading: what happens meanwhile may be missed by it
-	s, err := f.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	f.last = s
-	return s, nil
+	return nil, f.turn
 }
 
 // outdate says that something happened since. The script asks for it 400 ms later, so a snapshot younger than staleAge at that
@@ -132,6 +154,7 @@ func (f *snapshots) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.last = nil
+	f.turn++
 }
 
 func (f *snapshots) load(ctx context.Context) (*snapshot, error) {
@@ -164,8 +187,12 @@ func (f *snapshots) load(ctx context.Context) (*snapshot, error) {
 // heard asks when each device was last heard of, less often than for the rest: silence is a matter of half an hour, and the
 // question goes through all series.
 func (f *snapshots) heard(ctx context.Context, s *snapshot) (map[string]time.Time, error) {
-	if f.seen != nil && s.at.Sub(f.seenAt) < seenAge && !s.at.Before(f.seenAt) {
-		return f.seen, nil
+	allowed := seenAge
+	if f.seenErr != nil {
+		allowed = seenAgain
+	}
+	if (f.seen != nil || f.seenErr != nil) && s.at.Sub(f.seenAt) < allowed && !s.at.Before(f.seenAt) {
+		return f.seen, f.seenErr
 	}
 	var models []string
 	have := map[string]bool{}
@@ -175,13 +202,17 @@ func (f *snapshots) heard(ctx context.Context, s *snapshot) (map[string]time.Tim
 			models = append(models, m)
 		}
 	}
-	seen, err := f.deps.History.LastSeen(ctx, f.tenant, models)
-	if err != nil {
-		f.seen = nil
-		return nil, err
+	tctx, cancel := context.WithTimeout(ctx, seenPatience)
+	defer cancel()
+	seen, err := f.deps.History.LastSeen(tctx, f.tenant, models)
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // the viewer left, the next one asks anew
 	}
-	f.seen, f.seenAt = seen, s.at
-	return seen, nil
+	if err != nil {
+		seen = nil
+	}
+	f.seen, f.seenErr, f.seenAt = seen, err, s.at
+	return seen, err
 }
 
 // sortCases puts the most severe first, then the one that changed last.
