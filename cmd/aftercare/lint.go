@@ -29,7 +29,7 @@ func newLint() *cobra.Command {
 		Long: `Reads payloads from standard input, one a line, and tells for each what a server would do with it: store it, store it with its time
 corrected, or put it into quarantine, and why. The check is the server's own. Payloads in a binary format are given in hexadecimal, one
 a line; with --whole all of the input is one payload. Ends with 1 if anything would be put into quarantine.`,
-		Example: `  echo '{"ts":1790000000000,"boot":1,"seq":1,"temp_c":41.5}' | aftercare lint --model washer-w7
+		Example: `  echo '{"ts":1790000000000,"boot":1,"seq":1,"cycles":812}' | aftercare lint --model washer-w7
   xxd -p -c0 payload.cbor | aftercare lint --model washer-w7 --format cbor`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -1,7 +1,7 @@
 // Package commands asks devices to do something and keeps what becomes of it. A command is a row in SQL before anything is
 // sent, so that it waits for a device that is away and outlives a restart; it is sent at least once, and the device
 // recognises it by its id. What an event does to a command is decided by a pure function, Config.decide; the store commits
-// the result or answers conflict, and it is decided again. README.md says what a device should do.
+// the result or answers conflict, and it is decided again. configs/devices/README.md says what a device should do.
 //
 // Only app may import it. It imports fleet and obs.
 package commands

@@ -22,7 +22,7 @@ type TLSConfig struct {
 	Identity   string   `mapstructure:"identity" help:"where a certificate says which device it is: cn, san_dns, san_uri or san_email; the value is tenant/serial, or serial with gateway.tls.tenant"`
 	Tenant     string   `mapstructure:"tenant" help:"tenant of certificates that name a serial only; empty: they must name tenant/serial"`
 	AnyPurpose bool     `mapstructure:"any_purpose" help:"also take certificates of devices without the extended key usage clientAuth"`
-	CRL        []string `mapstructure:"crl" help:"files of revocation lists, PEM or DER, of the CAs in gateway.tls.client_ca; read again when they change"`
+	CRL        []string `mapstructure:"crl" help:"files of revocation lists, PEM or DER, of the CAs in gateway.tls.client_ca; read again when they change; empty: revocation is not looked up"`
 	CRLPolicy  string   `mapstructure:"crl_policy" help:"certificates of a CA that has no revocation list in force: refuse new connections, or warn and take them"`
 }
 
