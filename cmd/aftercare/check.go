@@ -5,25 +5,44 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"aftercare/internal/app"
 	"aftercare/internal/config"
 	"aftercare/internal/fleet"
 )
 
 func newCheck() *cobra.Command {
+	var records bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check configuration, model profiles and rule packs; prints every mistake, opens no socket",
-		Args:  cobra.NoArgs,
+		Long: `Reads the configuration, the model profiles and the rule packs and prints every mistake in them. It opens no socket.
+
+With --journal it also verifies every record in the journal's files, as a start of the server does, but changes none of them: use it on a
+stopped server, or on a copy of its data folder, to see what is damaged and what the next start makes of it. It refuses while a
+server runs on the data folder.
+
+Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 there are mistakes in the files or flags.`,
+		Example: `  aftercare check --config FILE
+  aftercare check --journal --data FOLDER`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, files, err := loadAll(cmd)
+			cfg, files, err := loadAll(cmd)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "no mistakes: configuration, %d model profiles, %d rules\n", len(files.Models), len(files.Rules.Rules()))
-			return err
+			out := cmd.OutOrStdout()
+			if _, err = fmt.Fprintf(out, "no mistakes: configuration, %d model profiles, %d rules\n", len(files.Models), len(files.Rules.Rules())); err != nil || !records {
+				return err
+			}
+			report, err := app.InspectJournal(cfg)
+			if err != nil {
+				return err
+			}
+			return tellDamage(out, cfg.Journal.Dir, &report)
 		},
 	}
 	configFlags(cmd, "models", "rules.dir")
+	cmd.Flags().BoolVar(&records, "journal", false, "also verify every record in the journal's files; the server must be stopped")
 	return cmd
 }
 

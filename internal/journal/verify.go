@@ -53,16 +53,26 @@ func (j *Journal) loadMarks() {
 	if j.cfg.URL != "" {
 		return
 	}
-	data, err := os.ReadFile(filepath.Join(j.cfg.Dir, marksFile))
-	if err == nil {
-		err = json.Unmarshal(data, &j.acked)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var err error
+	if j.acked, err = readMarks(j.cfg.Dir); err != nil {
 		j.log.Warn("journal: the marks cannot be read, losses before this start are not found", "error", err)
 	}
-	if j.acked == nil {
-		j.acked = map[wire.Stream]uint64{}
+}
+
+// readMarks returns an empty map when there are none.
+func readMarks(dir string) (map[wire.Stream]uint64, error) {
+	data, err := os.ReadFile(filepath.Join(dir, marksFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return map[wire.Stream]uint64{}, nil
 	}
+	marks := map[wire.Stream]uint64{}
+	if err == nil {
+		err = json.Unmarshal(data, &marks)
+	}
+	if err != nil || marks == nil {
+		return map[wire.Stream]uint64{}, err
+	}
+	return marks, nil
 }
 
 func (j *Journal) saveMarks() error {
