@@ -2,12 +2,15 @@ package config
 
 import (
 	"bytes"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
 )
 
 // TestEverySettingIsExplained: a key without a sentence is a riddle.
@@ -85,6 +88,35 @@ func TestDurationInWords(t *testing.T) {
 		720 * time.Hour: "720h", time.Hour + time.Minute: "1h1m", time.Hour + time.Second: "1h0m1s", 500 * time.Millisecond: "500ms"} {
 		if got := words(d); got != want {
 			t.Errorf("%d: %q, want %q", d, got, want)
+		}
+	}
+}
+
+var commented = regexp.MustCompile(`(?m)^( *)# ([a-z_]+: )`)
+
+// TestShippedFileIsComplete: configs/aftercare.yaml holds every key but the secrets; with all comment signs taken away it is valid, and what
+// it says is a default is one.
+func TestShippedFileIsComplete(t *testing.T) {
+	text, err := os.ReadFile("../../configs/aftercare.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := keys(Default())
+	path := file(t, commented.ReplaceAllString(string(text), "$1$2"))
+	places, problems := readFile(viper.New(), path, all)
+	cfg, more := Load(path, nil, nil)
+	if problems = append(problems, more...); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	now := keys(cfg)
+	for i, k := range all {
+		example := k.text() == "" || k.path == "gateway.tls.client_auth"
+		secret := strings.HasSuffix(k.path, ".token") || strings.HasSuffix(k.path, ".password")
+		if _, there := places[k.path]; there == secret {
+			t.Errorf("%s: in the file %t, want %t", k.path, there, !secret)
+		}
+		if !example && now[i].text() != k.text() {
+			t.Errorf("%s: the file says %s, the default is %s", k.path, now[i].text(), k.text())
 		}
 	}
 }
