@@ -116,6 +116,10 @@ func newQuarantineReport() *cobra.Command {
 			if err := c.call(cmd.Context(), "GET", "/quality?"+q.Encode(), nil, &out); err != nil {
 				return err
 			}
+			if len(out.Quality) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "nothing is counted yet; the newest reports appear here after about 10 seconds")
+				return nil
+			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
 			fmt.Fprintln(w, "MODEL\tFIRMWARE\tDAY\tREPORTS\tREASON\tFIELD\tEXAMPLE")
 			for _, x := range out.Quality {
