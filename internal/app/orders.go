@@ -89,7 +89,7 @@ func (s signs) Heard(d *fleet.Device, at time.Time) { s.t.Heard(d, at) }
 func (s signs) Reported(d *fleet.Device, online bool, cause string, at time.Time) {
 	s.t.Reported(d, online, cause, at)
 	if online {
-		s.c.Arrived(d.Key)
+		s.c.Reported(d.Key)
 	}
 }
 

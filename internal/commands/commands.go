@@ -80,7 +80,7 @@ type Commands struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	arrived map[fleet.DeviceKey]struct{}
+	arrived map[fleet.DeviceKey]bool // true: it subscribed just now; false: it said that it is there
 	acked   []commandID
 }
 
@@ -89,7 +89,7 @@ type commandID struct{ tenant, id string }
 // New returns Commands that does nothing until it is called. The configuration must be valid.
 func New(cfg Config, d Deps) *Commands {
 	return &Commands{cfg: cfg, d: d, log: d.Log, metrics: newMetrics(d.Registerer), wake: make(chan struct{}, 1),
-		arrived: map[fleet.DeviceKey]struct{}{}}
+		arrived: map[fleet.DeviceKey]bool{}}
 }
 
 // MaxArgs is how many bytes of JSON a command's arguments may have.

@@ -50,6 +50,7 @@ type bed struct {
 	acks  bool // the device acknowledges at once
 	sent  []toDevice
 	fail  error // of commits
+	looks int   // how often the store was asked for what is due
 }
 
 func (b *bed) Device(key fleet.DeviceKey) (*fleet.Device, bool) {
@@ -97,15 +98,20 @@ func (f flaky) CommitCommand(ctx context.Context, ch fleet.CommandChange, maxOpe
 	return f.Store.CommitCommand(ctx, ch, maxOpen)
 }
 
+func (f flaky) DueCommands(ctx context.Context, now time.Time, limit int) ([]fleet.Command, error) {
+	f.b.set(func() { f.b.looks++ })
+	return f.Store.DueCommands(ctx, now, limit)
+}
+
 func (b *bed) set(fn func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	fn()
 }
 
-// took returns the ids that were sent since the last call, after a while.
+// took returns the ids that were sent since the last call, after a while and what Run takes to look.
 func (b *bed) took(after time.Duration) (ids []string) {
-	time.Sleep(after)
+	time.Sleep(after + breath)
 	synctest.Wait()
 	b.set(func() {
 		for _, k := range b.sent {
@@ -124,6 +130,7 @@ func (b *bed) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.c.Run(ctx) }()
+	time.Sleep(breath) // the first look is over
 	b.stop = func() {
 		cancel()
 		must(b.t, <-done)
@@ -239,6 +246,51 @@ func TestACommandWaitsForItsDevice(t *testing.T) {
 		b.c.Arrived(washer)
 		b.sentIs(time.Second, "k1", "k2") // at once, in order, and once
 		b.want("k1", "waiting sent delivered")
+	})
+}
+
+func TestAHerdIsNoStormOfQueries(t *testing.T) { // REL-13
+	run(t, func(b *bed) {
+		b.took(time.Second)
+		b.set(func() { b.looks = 0 })
+		for i := range 2000 {
+			b.c.Arrived(fleet.DeviceKey{Tenant: "demo", Serial: fmt.Sprint("D-", i)})
+			time.Sleep(time.Millisecond)
+		}
+		b.took(time.Second)
+		if most := int(3*time.Second/breath) + 1; b.looks > most {
+			t.Errorf("the store was asked %d times in 3 s, want at most %d", b.looks, most)
+		}
+		b.set(func() { b.here = true })
+		b.ask("report", "one")
+		if got := b.took(0); len(got) != 1 {
+			t.Errorf("sent %v: who asks alone does not wait", got)
+		}
+	})
+}
+
+// TestADeviceThatSaysItIsOnlineAllTheTime gets what waits for it at once, and nothing over and over.
+func TestADeviceThatSaysItIsOnlineAllTheTime(t *testing.T) {
+	run(t, func(b *bed) {
+		b.ask("report", "one")
+		b.took(time.Minute)
+		b.set(func() { b.here = true })
+		b.c.Reported(washer)
+		if got := b.took(time.Second); len(got) != 1 {
+			t.Fatalf("sent %v: it waited", got)
+		}
+		var got []string
+		for range 12 {
+			b.c.Reported(washer)
+			got = append(got, b.took(5*time.Second)...)
+		}
+		if len(got) > 2 {
+			t.Errorf("sent %d times in a minute", len(got))
+		}
+		b.c.Arrived(washer)
+		if got := b.took(time.Second); len(got) != 1 {
+			t.Errorf("sent %v when it subscribed again", got)
+		}
 	})
 }
 

@@ -14,10 +14,22 @@ const justSent = 2 * time.Second
 // arrivedAtOnce is how many devices' commands are asked for in one statement.
 const arrivedAtOnce = 500
 
-// Arrived says that a device can take commands now: it subscribed to its topic, or presence has it online. It never blocks.
+// breath is the shortest time between two looks at the store: of a herd of devices that arrive one look finds many.
+const breath = 50 * time.Millisecond
+
+// Arrived says that a device can take commands now: it subscribed to its topic. It never blocks.
 func (c *Commands) Arrived(key fleet.DeviceKey) {
 	c.mu.Lock()
-	c.arrived[key] = struct{}{}
+	c.arrived[key] = true
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// Reported says that a device said it is online, which it may say as often as it likes: what waits for it is sent, what was sent to
+// it already only when that is a while ago. It never blocks.
+func (c *Commands) Reported(key fleet.DeviceKey) {
+	c.mu.Lock()
+	c.arrived[key] = c.arrived[key]
 	c.mu.Unlock()
 	c.nudge()
 }
@@ -35,6 +47,7 @@ func (c *Commands) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.cfg.Poll)
 	defer tick.Stop()
 	for ctx.Err() == nil {
+		next := time.Now().Add(breath)
 		err := c.pass(ctx)
 		if err != nil && ctx.Err() == nil {
 			c.metrics.failures.Inc()
@@ -47,6 +60,10 @@ func (c *Commands) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-wake:
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Until(next)):
+			}
 		case <-tick.C:
 		}
 	}
@@ -98,7 +115,7 @@ func (c *Commands) acknowledge(ctx context.Context) error {
 func (c *Commands) welcome(ctx context.Context) error {
 	c.mu.Lock()
 	arrived := c.arrived
-	c.arrived = map[fleet.DeviceKey]struct{}{}
+	c.arrived = map[fleet.DeviceKey]bool{}
 	c.mu.Unlock()
 	byTenant := map[string][]string{}
 	for key := range arrived {
@@ -107,7 +124,7 @@ func (c *Commands) welcome(ctx context.Context) error {
 	for tenant, serials := range byTenant {
 		for len(serials) > 0 {
 			n := min(len(serials), arrivedAtOnce)
-			if err := c.welcomeSome(ctx, tenant, serials[:n]); err != nil {
+			if err := c.welcomeSome(ctx, tenant, serials[:n], arrived); err != nil {
 				c.again(arrived)
 				return err
 			}
@@ -117,14 +134,17 @@ func (c *Commands) welcome(ctx context.Context) error {
 	return nil
 }
 
-func (c *Commands) welcomeSome(ctx context.Context, tenant string, serials []string) error {
+func (c *Commands) welcomeSome(ctx context.Context, tenant string, serials []string, arrived map[fleet.DeviceKey]bool) error {
 	open, err := c.d.Store.OpenCommands(ctx, tenant, serials)
 	if err != nil {
 		return err
 	}
 	for i := range open {
-		k, now := &open[i], time.Now()
-		if now.Sub(k.SentAt) < justSent || (k.State == fleet.CommandNotNow && k.DueAt.After(now)) {
+		k, now, pause := &open[i], time.Now(), justSent
+		if !arrived[k.Device] {
+			pause = c.cfg.RetryMin
+		}
+		if now.Sub(k.SentAt) < pause || (k.State == fleet.CommandNotNow && k.DueAt.After(now)) {
 			continue
 		}
 		if err := c.deliver(ctx, k); err != nil {
@@ -134,11 +154,11 @@ func (c *Commands) welcomeSome(ctx context.Context, tenant string, serials []str
 	return nil
 }
 
-func (c *Commands) again(arrived map[fleet.DeviceKey]struct{}) {
+func (c *Commands) again(arrived map[fleet.DeviceKey]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key := range arrived {
-		c.arrived[key] = struct{}{}
+	for key, subscribed := range arrived {
+		c.arrived[key] = c.arrived[key] || subscribed
 	}
 }
 
