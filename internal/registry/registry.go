@@ -90,20 +90,17 @@ type Deps struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time // nil means time.Now
-	// MayClaim limits how often somebody tries claim codes: an error refuses the try. It is called for every one. nil: no limit.
-	MayClaim func(tenant, personID string) error
 }
 
 // Registry is the look-up. Reads take no lock and allocate nothing. What they return is shared: never change it.
 type Registry struct {
-	cfg      Config
-	store    Store
-	log      *slog.Logger
-	now      func() time.Time
-	metrics  *metrics
-	key      []byte
-	mayClaim func(tenant, personID string) error
-	models   map[string]*fleet.Model
+	cfg     Config
+	store   Store
+	log     *slog.Logger
+	now     func() time.Time
+	metrics *metrics
+	key     []byte
+	models  map[string]*fleet.Model
 
 	devices      shards[*entry]
 	people       shards[*fleet.Person] // by tenant and person id
@@ -133,7 +130,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, store: d.Store, log: d.Log, now: d.Now, mayClaim: d.MayClaim, metrics: newMetrics(d.Registerer),
+	r := &Registry{cfg: cfg, store: d.Store, log: d.Log, now: d.Now, metrics: newMetrics(d.Registerer),
 		models: make(map[string]*fleet.Model, len(d.Models))}
 	if r.now == nil {
 		r.now = time.Now

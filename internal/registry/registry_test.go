@@ -60,13 +60,6 @@ func startFuzz(t testing.TB) process {
 	return p
 }
 
-func startLimited(t *testing.T, limit func(tenant, person string) error) process {
-	t.Helper()
-	p, err := tryStart(t, t.TempDir(), nil, func(d *registry.Deps) { d.MayClaim = limit })
-	must(t, err)
-	return p
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
