@@ -9,11 +9,10 @@ import (
 	"aftercare/internal/wire"
 )
 
-// Bounds of a device's answer to a command.
+// Bounds of a device's answer to a command. A reason or a result longer than what is kept of a command is no mistake here: an
+// answer that is put aside lets the command be sent again.
 const (
 	maxReply       = 32 << 10 // bytes of the payload
-	maxReplyResult = 16 << 10 // bytes of the result
-	maxReplyReason = 500      // bytes
 	maxReplyRetryS = 30 * 24 * 3600
 )
 
@@ -58,19 +57,11 @@ func parseReply(payload []byte, r *fleet.CommandReply) (wrong string) {
 	default:
 		return fmt.Sprintf("status %.40q: want running, done, failed, not_now or refused", r.Status)
 	}
-	if len(r.Reason) > maxReplyReason {
-		return fmt.Sprintf("the reason has %d bytes: at most %d", len(r.Reason), maxReplyReason)
-	}
 	if r.RetryS < 0 || r.RetryS > maxReplyRetryS {
 		return fmt.Sprintf("retry_s is %d: want 0 to %d", r.RetryS, maxReplyRetryS)
 	}
-	switch {
-	case len(r.Result) == 0 || string(r.Result) == "null":
+	if string(r.Result) == "null" {
 		r.Result = nil
-	case r.Result[0] != '{':
-		return "the result is not an object"
-	case len(r.Result) > maxReplyResult:
-		return fmt.Sprintf("the result has %d bytes: at most %d", len(r.Result), maxReplyResult)
 	}
 	return ""
 }

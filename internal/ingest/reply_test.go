@@ -33,20 +33,20 @@ func TestAnAnswerIsDurableOrPutAside(t *testing.T) { // REL-01, REL-12
 		payload string
 		want    wire.Outcome
 	}{
-		"done":             {`{"id":"cmd-1","status":"done","result":{"a":[1,2]}}`, wire.Stored},
-		"not now":          {`{"id":"cmd-1","status":"not_now","retry_s":60,"reason":"busy"}`, wire.Stored},
-		"no result":        {`{"id":"cmd-1","status":"running","result":null}`, wire.Stored},
-		"not JSON":         {`done`, wire.Quarantined},
-		"no id":            {`{"status":"done"}`, wire.Quarantined},
-		"bad id":           {`{"id":"a/b","status":"done"}`, wire.Quarantined},
-		"bad status":       {`{"id":"cmd-1","status":"expired"}`, wire.Quarantined},
-		"result no object": {`{"id":"cmd-1","status":"done","result":[1]}`, wire.Quarantined},
-		"huge result":      {`{"id":"cmd-1","status":"done","result":{"a":"` + strings.Repeat("x", maxReplyResult) + `"}}`, wire.Quarantined},
-		"huge":             {`{"id":"cmd-1","status":"done"}` + strings.Repeat(" ", maxReply), wire.Quarantined},
-		"long reason":      {`{"id":"cmd-1","status":"failed","reason":"` + strings.Repeat("x", 501) + `"}`, wire.Quarantined},
-		"negative retry":   {`{"id":"cmd-1","status":"not_now","retry_s":-1}`, wire.Quarantined},
-		"deep":             {`{"id":"cmd-1","status":"done","result":{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}}`, wire.Quarantined},
-		"not UTF-8":        {"{\"id\":\"cmd-1\",\"status\":\"done\",\"reason\":\"\xff\"}", wire.Quarantined},
+		"done":           {`{"id":"cmd-1","status":"done","result":{"a":[1,2]}}`, wire.Stored},
+		"not now":        {`{"id":"cmd-1","status":"not_now","retry_s":60,"reason":"busy"}`, wire.Stored},
+		"no result":      {`{"id":"cmd-1","status":"running","result":null}`, wire.Stored},
+		"not JSON":       {`done`, wire.Quarantined},
+		"no id":          {`{"status":"done"}`, wire.Quarantined},
+		"bad id":         {`{"id":"a/b","status":"done"}`, wire.Quarantined},
+		"bad status":     {`{"id":"cmd-1","status":"expired"}`, wire.Quarantined},
+		"any result":     {`{"id":"cmd-1","status":"done","result":42}`, wire.Stored},
+		"long result":    {`{"id":"cmd-1","status":"done","result":{"a":"` + strings.Repeat("x", 20<<10) + `"}}`, wire.Stored},
+		"huge":           {`{"id":"cmd-1","status":"done"}` + strings.Repeat(" ", maxReply), wire.Quarantined},
+		"long reason":    {`{"id":"cmd-1","status":"failed","reason":"` + strings.Repeat("x", 501) + `"}`, wire.Stored},
+		"negative retry": {`{"id":"cmd-1","status":"not_now","retry_s":-1}`, wire.Quarantined},
+		"deep":           {`{"id":"cmd-1","status":"done","result":{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}}`, wire.Quarantined},
+		"not UTF-8":      {"{\"id\":\"cmd-1\",\"status\":\"done\",\"reason\":\"\xff\"}", wire.Quarantined},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, a := start(t, &log{}), &acks{}
