@@ -85,7 +85,7 @@ func (in *Ingest) tryAgain(ctx context.Context, from Aside, batch []fleet.Quaran
 			continue
 		}
 		o := make(outcomes, 1)
-		err := in.Submit(ctx, wire.Inbound{Trusted: true, Topic: q.Topic, Payload: q.Payload, ContentType: q.ContentType, Ack: o, Received: q.At, Again: true})
+		err := in.Submit(ctx, wire.Inbound{Door: doorAgain, Trusted: true, Topic: q.Topic, Payload: q.Payload, ContentType: q.ContentType, Ack: o, Received: q.At, Again: true})
 		if err != nil {
 			return fmt.Errorf("try payload %d again: %w", q.Seq, err)
 		}

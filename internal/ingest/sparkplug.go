@@ -17,8 +17,9 @@ import (
 // Bounds of what is remembered of edge nodes.
 const (
 	maxEdges     = 20_000
-	maxEdgeNames = 10_000    // metrics of one node and its devices
+	maxEdgeNames = 10_000    // metrics of one node and its devices; long names count for several
 	maxNames     = 2_000_000 // metrics of all nodes
+	nameUnit     = 64        // bytes of a name that count for one
 	rebirthPause = 30 * time.Second
 )
 
@@ -49,12 +50,14 @@ type edge struct {
 	hasNext  bool
 	tables   map[string]*births // by device; "" is the node itself
 	names    int
+	gone     bool      // forgotten: who still has it remembers nothing more in it; under edges.mu
 	asked    time.Time // when it was last asked to be born again
 }
 
 // births is what the birth of a node or device said of its metrics.
 type births struct {
 	stale   bool // messages are missing since: aliases may mean something else by now
+	cost    int  // what was reserved for it
 	byAlias map[uint64]birth
 	byName  map[string]wire.SparkplugType
 }
@@ -76,6 +79,8 @@ func (e *edges) get(k fleet.DeviceKey) *edge {
 			for victim, old := range e.of {
 				if old.mu.TryLock() {
 					e.names -= old.names
+					old.names, old.gone, old.born = 0, true, false
+					clear(old.tables)
 					old.mu.Unlock()
 					delete(e.of, victim)
 					break
@@ -92,6 +97,9 @@ func (e *edges) get(k fleet.DeviceKey) *edge {
 func (e *edges) reserve(s *edge, n int) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if s.gone {
+		return n <= 0
+	}
 	if n > 0 && (s.names+n > maxEdgeNames || e.names+n > maxNames) {
 		return false
 	}
@@ -194,7 +202,7 @@ func (w *worker) birth(s *edge, topic wire.SparkplugTopic) {
 			return
 		}
 	}
-	w.values()
+	w.values(topic)
 	if len(w.aside) == 0 {
 		w.online(true, "", p.Time)
 	}
@@ -215,7 +223,7 @@ func (w *worker) birth(s *edge, topic wire.SparkplugTopic) {
 // learn remembers the metrics of a birth.
 func (w *worker) learn(s *edge, device string) bool {
 	if old := s.tables[device]; old != nil {
-		w.in.edges.reserve(s, -len(old.byName))
+		w.in.edges.reserve(s, -old.cost)
 		delete(s.tables, device)
 	}
 	t := &births{byAlias: map[uint64]birth{}, byName: map[string]wire.SparkplugType{}}
@@ -225,12 +233,15 @@ func (w *worker) learn(s *edge, device string) bool {
 			continue
 		}
 		name := strings.Clone(m.Name)
+		if _, again := t.byName[name]; !again {
+			t.cost += 1 + len(name)/nameUnit
+		}
 		t.byName[name] = m.Type
 		if m.HasAlias {
 			t.byAlias[m.Alias] = birth{name, m.Type}
 		}
 	}
-	if !w.in.edges.reserve(s, len(t.byName)) {
+	if !w.in.edges.reserve(s, t.cost) {
 		return false
 	}
 	s.tables[strings.Clone(device)] = t
@@ -270,7 +281,7 @@ func (w *worker) data(s *edge, topic wire.SparkplugTopic) {
 	if t.stale {
 		w.rebirth(s, topic)
 	}
-	w.values()
+	w.values(topic)
 }
 
 // unborn puts a payload aside that cannot be understood, and asks the node to be born again.
@@ -290,19 +301,16 @@ func (w *worker) rebirth(s *edge, topic wire.SparkplugTopic) {
 
 // values makes readings of the metrics at hand. Sparkplug reports what changed, each metric with a time of its own if it
 // likes, so no reading has to hold what the profile requires of a report.
-func (w *worker) values() {
+func (w *worker) values(topic wire.SparkplugTopic) {
 	w.format = fleet.FormatSparkplug
 	w.notes.partial = true
 	defer func() { w.notes.partial = false }()
 	err := w.sparkplug.Readings(&w.metrics, func(r *fleet.Reading) error { return w.reading(r, w.message.Payload) })
-	if err == nil && w.stored+len(w.aside) == 0 && w.class == fleet.Telemetry && len(w.metrics.Metrics) > 0 && w.births() {
-		return
+	if err == nil && w.stored+len(w.aside) == 0 && w.class == fleet.Telemetry && len(w.metrics.Metrics) > 0 && topic.Birth() {
+		return // a birth may hold no value
 	}
 	w.settle(err)
 }
-
-// births reports whether the message at hand is a birth, which may hold no value.
-func (w *worker) births() bool { return strings.Contains(w.message.Topic, "BIRTH/") }
 
 func (w *worker) death(s *edge, topic wire.SparkplugTopic) {
 	p := &w.metrics
@@ -321,7 +329,7 @@ func (w *worker) death(s *edge, topic wire.SparkplugTopic) {
 	} else if !w.again {
 		s.count(p)
 		if t := s.tables[topic.Device]; t != nil {
-			w.in.edges.reserve(s, -len(t.byName))
+			w.in.edges.reserve(s, -t.cost)
 			delete(s.tables, topic.Device)
 		}
 	}

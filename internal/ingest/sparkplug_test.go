@@ -223,6 +223,64 @@ func TestSparkplugMemoryIsBounded(t *testing.T) { // SEC-07
 	if len(e.of) > maxEdges {
 		t.Errorf("%d sessions", len(e.of))
 	}
+	// Who still works on a session that was forgotten takes nothing that nobody would give back.
+	var lost *edge
+	for k := range e.of {
+		lost = e.of[k]
+		if !e.reserve(lost, 10) {
+			t.Fatal("no room for 10 names")
+		}
+		for i := 0; e.of[k] == lost; i++ {
+			e.get(fleet.DeviceKey{Tenant: "demo", Serial: fmt.Sprint("N-", i)})
+		}
+		break
+	}
+	if e.reserve(lost, 5) || !e.reserve(lost, -3) {
+		t.Error("a forgotten session remembers more")
+	}
+	held := 0
+	for _, s := range e.of {
+		held += s.names
+	}
+	if held != e.names || lost.names != 0 {
+		t.Errorf("%d names are held, %d are counted, %d by who is forgotten", held, e.names, lost.names)
+	}
+}
+
+func TestSparkplugLongNamesCostMore(t *testing.T) { // SEC-07
+	e := newEdgeTest(t)
+	long := wire.SparkplugMetric{Name: strings.Repeat("n", 1000), Type: wire.SpBoolean, Value: fleet.Value{Type: fleet.Boolean}}
+	e.send(wire.NBirth, "", seq(0, bdSeq(1), long))
+	if want := 1 + 1 + 1000/nameUnit; e.edges.names != want {
+		t.Errorf("%d names are counted, want %d", e.edges.names, want)
+	}
+	e.send(wire.NBirth, "", seq(0, bdSeq(2)))
+	if e.edges.names != 1 {
+		t.Errorf("%d names are counted after another birth, want 1", e.edges.names)
+	}
+}
+
+// TestSparkplugEmptyData: only a birth may hold nothing, whatever the node is called.
+func TestSparkplugEmptyData(t *testing.T) { // REL-12
+	e := newEdgeTest(t)
+	node, child := fleet.DeviceKey{Tenant: "demo", Serial: "BIRTH"}, fleet.DeviceKey{Tenant: "demo", Serial: "K-1"}
+	e.deps.Devices = devices{node: {Key: node, Model: "b4"}, child: {Key: child, Model: "d18", Parent: "BIRTH"}}
+	for _, m := range []struct {
+		topic  string
+		p      wire.SparkplugPayload
+		reason string
+	}{
+		{"spBv1.0/demo/NBIRTH/BIRTH", seq(0, bdSeq(1)), ""},
+		{"spBv1.0/demo/DBIRTH/BIRTH/K-1", seq(1, charge(5)), ""},
+		{"spBv1.0/demo/DDATA/BIRTH/K-1", seq(2, wire.SparkplugMetric{Name: "charge", Null: true}), wire.ReasonEmpty},
+	} {
+		if err := e.Submit(t.Context(), wire.Inbound{Door: "gateway", Speaker: node, Topic: m.topic, Payload: wire.AppendSparkplug(nil, &m.p)}); err != nil {
+			t.Fatal(err)
+		}
+		if c := e.swap(newCycle(4)); strings.Join(c.reasons, " ") != m.reason {
+			t.Errorf("%s: put aside for %q, want %q", m.topic, c.reasons, m.reason)
+		}
+	}
 }
 
 func TestWhatAStatusReportSays(t *testing.T) {
