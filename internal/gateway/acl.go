@@ -3,8 +3,6 @@ package gateway
 import (
 	"strings"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-
 	"aftercare/internal/fleet"
 	"aftercare/internal/wire"
 )
@@ -59,23 +57,6 @@ func (s *session) mayPublishSparkplug(topic string) string {
 // wait for: our rebirth requests do not depend on it.
 func isState(topic string) bool {
 	return strings.HasPrefix(topic, "spBv1.0/STATE/") || strings.HasPrefix(topic, "STATE/")
-}
-
-// OnACLCheck decides on the filters of a SUBSCRIBE. Publishing never gets here, and nothing is delivered by mochi.
-func (h *hook) OnACLCheck(cl *mqtt.Client, filter string, write bool) bool {
-	s := sessionOf(cl)
-	if s == nil || write {
-		return false
-	}
-	why := s.maySubscribe(filter)
-	if why == "" {
-		if _, has := cl.State.Subscriptions.Get(filter); has || cl.State.Subscriptions.Len() < h.g.cfg.MaxSubscriptions {
-			return true
-		}
-		why = ReasonSubscriptions
-	}
-	h.g.refuse(s.source(), filter, why)
-	return false
 }
 
 // maySubscribe returns why a device may not listen to a filter; empty: it may. It is asked again for what a resumed session

@@ -192,8 +192,8 @@ func commonName(raw []byte) (string, error) {
 }
 
 // claims returns who a CONNECT says it is from. A certificate says it by itself; a user name beside it must agree.
-func (g *Gateway) claims(c *conn, pk *packets.Packet) (key fleet.DeviceKey, username string, no refusal) {
-	username = string(pk.Connect.Username)
+func (g *Gateway) claims(c *conn, hello *greeting) (key fleet.DeviceKey, username string, no refusal) {
+	username = hello.username
 	if c.cert != nil {
 		if username != "" && username != c.cert.key.String() {
 			return key, username, refusal{packets.ErrBadUsernameOrPassword, ReasonCertName}

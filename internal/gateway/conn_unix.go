@@ -4,8 +4,62 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"syscall"
 )
+
+// rawReader waits for a socket without holding a buffer: one is taken when there is something to put into it.
+type rawReader struct {
+	rc  syscall.RawConn
+	f   *framer
+	n   int
+	err error
+	fn  func(fd uintptr) bool // kept, so that a read allocates nothing
+}
+
+func newRawReader(f *framer, c syscall.Conn) *rawReader {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	r := &rawReader{rc: rc, f: f}
+	r.fn = r.once
+	return r
+}
+
+// once reads, or reports that the socket has nothing.
+func (r *rawReader) once(fd uintptr) bool {
+	f := r.f
+	f.acquire()
+	for {
+		r.n, r.err = syscall.Read(int(fd), (*f.buf)[f.w:])
+		if !errors.Is(r.err, syscall.EINTR) {
+			break
+		}
+	}
+	if !errors.Is(r.err, syscall.EAGAIN) {
+		return true
+	}
+	if f.w == 0 {
+		f.release()
+	}
+	return false
+}
+
+// read adds to the framer's buffer, which has room. The end of the stream is io.EOF.
+func (r *rawReader) read(f *framer) error {
+	if err := r.rc.Read(r.fn); err != nil {
+		return err
+	}
+	switch {
+	case r.err != nil:
+		return r.err
+	case r.n <= 0:
+		return io.EOF
+	}
+	f.w += r.n
+	return nil
+}
 
 // rawWriter writes to a socket without ever waiting for room: a write deadline would make the flusher wait for each client
 // that does not read, and all the others with it.

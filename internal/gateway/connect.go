@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"aftercare/internal/fleet"
@@ -20,61 +19,65 @@ type refusal struct {
 	reason string
 }
 
-// connect decides on a CONNECT. On success the connection has its session; otherwise the client has been told.
-func (g *Gateway) connect(cl *mqtt.Client, pk *packets.Packet) error {
-	c, ok := cl.Net.Conn.(*conn)
-	if !ok || g.closing.Load() {
-		return g.turnAway(cl, refusal{packets.ErrServerUnavailable, "shutdown"}, "")
+// connect decides on a CONNECT. On success the connection has its session, and what it finds of an earlier one; otherwise the
+// client has been told.
+func (g *Gateway) connect(c *conn, hello *greeting) (*session, inherited, error) {
+	refuse := func(no refusal, source string) (*session, inherited, error) {
+		return nil, inherited{}, g.turnAway(c, hello, no, source)
 	}
-	named, username, no := g.claims(c, pk)
-	if no.reason != "" {
-		return g.turnAway(cl, no, c.host)
+	if g.closing.Load() {
+		return refuse(refusal{packets.ErrServerUnavailable, "shutdown"}, "")
+	}
+	named, username, no := g.claims(c, hello)
+	switch {
+	case no.reason != "":
+		return refuse(no, c.host)
+	case hello.auth:
+		return refuse(refusal{packets.ErrBadAuthenticationMethod, ReasonCredentials}, c.host)
 	}
 	source := c.host + " " + username
 	kicks := g.kicks.Load()
-	login, no := g.authenticate(c, named, username, pk)
+	login, no := g.authenticate(c, named, username, hello)
 	if no.reason != "" {
-		return g.turnAway(cl, no, source)
+		return refuse(no, source)
 	}
-	if !clientIDFits(pk.Connect.ClientIdentifier, login.Key) {
-		return g.turnAway(cl, refusal{packets.ErrClientIdentifierNotValid, ReasonClientID}, source)
+	if !clientIDFits(hello.clientID, login.Key) {
+		return refuse(refusal{packets.ErrClientIdentifierNotValid, ReasonClientID}, source)
 	}
-	s := g.newSession(cl, c, login, pk)
-	if s.will, no = g.checkWill(s, pk); no.reason != "" {
+	s := g.newSession(c, login, hello)
+	if s.will, no = g.checkWill(s, hello); no.reason != "" {
 		s.cancel()
-		return g.turnAway(cl, no, source)
+		return refuse(no, source)
 	}
-	// What follows is visible to others: the will is ours from now on, and the id is the broker's name for the session.
-	cl.Properties.Will = mqtt.Will{}
-	cl.ID = s.id
-	c.session = s
-	if no := g.register(s); no.reason != "" {
+	c.session = s // before others can see it
+	kept, no := g.register(s)
+	if no.reason != "" {
 		c.session = nil
 		s.cancel()
-		return g.turnAway(cl, no, source)
+		return refuse(no, source)
 	}
 	if g.kicks.Load() != kicks { // revoked between the check and the registration?
-		if _, no := g.authenticate(c, named, username, pk); no.reason != "" {
+		if _, no := g.authenticate(c, named, username, hello); no.reason != "" {
 			s.silent.Store(true)
 			s.because(reasonRevoked)
-			return g.turnAway(cl, no, source)
+			return refuse(no, source)
 		}
 	}
-	return nil
+	return s, kept, nil
 }
 
-// turnAway tells the client no and returns the error that makes mochi close the connection.
-func (g *Gateway) turnAway(cl *mqtt.Client, no refusal, source string) error {
+// turnAway tells the client no and returns the error that closes the connection.
+func (g *Gateway) turnAway(c *conn, hello *greeting, no refusal, source string) error {
 	g.m.connects.WithLabelValues(no.reason).Inc()
 	if source != "" {
 		g.refuse(source, "", no.reason)
 		g.log.Debug("mqtt connection refused", "source", source, "reason", no.reason)
 	}
-	_ = g.broker.SendConnack(cl, no.code, false, nil)
+	_ = c.answer(connack(hello, no.code, false, nil))
 	return errTurnedAway
 }
 
-func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, pk *packets.Packet) (fleet.Login, refusal) {
+func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, hello *greeting) (fleet.Login, refusal) {
 	if c.cert != nil {
 		key, no := g.admit(c)
 		return fleet.Login{Key: key}, no
@@ -86,7 +89,7 @@ func (g *Gateway) authenticate(c *conn, named fleet.DeviceKey, username string, 
 	}
 	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.ConnectTimeout)
 	defer cancel()
-	login, err := g.deps.Auth.Authenticate(ctx, username, string(pk.Connect.Password))
+	login, err := g.deps.Auth.Authenticate(ctx, username, hello.password)
 	switch fleet.CodeOf(err) {
 	case "":
 		if login.Key != named {
@@ -119,18 +122,24 @@ func clientIDFits(id string, key fleet.DeviceKey) bool {
 	return false
 }
 
-func (g *Gateway) newSession(cl *mqtt.Client, c *conn, login fleet.Login, pk *packets.Packet) *session {
-	s := &session{g: g, cl: cl, conn: c, key: login.Key, id: login.Key.String() + "|" + pk.Connect.ClientIdentifier,
-		v5: pk.ProtocolVersion >= 5, pause: g.cfg.MaxPause, room: make(chan struct{}, 1)}
-	if half := time.Duration(pk.Connect.Keepalive) * time.Second / 2; half > 0 {
+func (g *Gateway) newSession(c *conn, login fleet.Login, hello *greeting) *session {
+	s := &session{g: g, conn: c, key: login.Key, id: login.Key.String() + "|" + hello.clientID,
+		v5: hello.version >= 5, clean: hello.clean, pause: g.cfg.MaxPause, room: make(chan struct{}, 1)}
+	if half := time.Duration(hello.keepAlive) * time.Second / 2; half > 0 {
 		s.pause = min(s.pause, half)
+	}
+	switch {
+	case s.v5:
+		s.keep.Store(int64(min(time.Duration(hello.expiry)*time.Second, g.cfg.MaxSessionExpiry)))
+	case !s.clean:
+		s.keep.Store(int64(g.cfg.MaxSessionExpiry))
 	}
 	if login.FirstContact {
 		s.first = &firstContact{login: login}
 		s.id = firstContactID(s.key)
 	}
-	s.down.window, s.down.largest = math.MaxUint16, int(pk.Properties.MaximumPacketSize)
-	if n := int(pk.Properties.ReceiveMaximum); n > 0 {
+	s.down.window, s.down.largest = math.MaxUint16, int(hello.largest)
+	if n := int(hello.window); n > 0 {
 		s.down.window = n
 	}
 	var h uint32
@@ -143,11 +152,11 @@ func (g *Gateway) newSession(cl *mqtt.Client, c *conn, login fleet.Login, pk *pa
 }
 
 // register makes the session known; one that is alive under the same client id ends, without a will.
-func (g *Gateway) register(s *session) refusal {
+func (g *Gateway) register(s *session) (inherited, refusal) {
 	g.mu.Lock()
 	if g.closing.Load() {
 		g.mu.Unlock()
-		return refusal{packets.ErrServerUnavailable, "shutdown"}
+		return inherited{}, refusal{packets.ErrServerUnavailable, "shutdown"}
 	}
 	old := g.sessions[s.id]
 	live := 0
@@ -158,8 +167,9 @@ func (g *Gateway) register(s *session) refusal {
 	}
 	if live >= g.cfg.MaxPerDevice {
 		g.mu.Unlock()
-		return refusal{packets.ErrQuotaExceeded, ReasonTooMany}
+		return inherited{}, refusal{packets.ErrQuotaExceeded, ReasonTooMany}
 	}
+	kept := g.inherit(s, old, time.Now())
 	s.meter = g.newMeter(g.accountOf(s), g.tenantAccount(s.key.Tenant), s.pause)
 	if old != nil {
 		old.silent.Store(true)
@@ -170,18 +180,15 @@ func (g *Gateway) register(s *session) refusal {
 	delete(g.delayed, s.id)
 	g.mu.Unlock()
 	if old != nil {
-		// Before mochi does it: mochi would wait for the old connection to take the DISCONNECT.
 		old.stop(packets.ErrSessionTakenOver, "taken over")
 	}
-	return refusal{}
+	return kept, refusal{}
 }
 
-// established is called when mochi has added the session to its clients and sent CONNACK.
-func (g *Gateway) established(s *session) {
+// established is called when CONNACK has been sent. filters are those of a session that goes on.
+func (g *Gateway) established(s *session, filters []listening) {
 	g.mu.Lock()
 	s.established = true
-	// The end of an older connection with this id may just have removed it (mochi deletes by id): adding again is harmless.
-	g.broker.Clients.Add(s.cl)
 	g.mu.Unlock()
 	result := "accepted"
 	if s.first != nil {
@@ -190,7 +197,7 @@ func (g *Gateway) established(s *session) {
 	}
 	g.m.connects.WithLabelValues(result).Inc()
 	g.attendance.came(s, time.Now())
-	s.resume()
+	s.resume(filters)
 	g.log.Debug("device connected", "device", s.key.String(), "remote", s.conn.host)
 }
 
@@ -217,14 +224,10 @@ func (g *Gateway) ended(s *session, err error) {
 	} else {
 		g.devices[s.key] = of
 	}
-	switch cur := g.sessions[s.id]; {
-	case cur == s:
+	if g.sessions[s.id] == s { // else it was taken over
 		delete(g.sessions, s.id)
-	case cur != nil && cur.established:
-		// mochi removes clients and subscriptions by id; ours may have hit the connection that took over.
-		g.broker.Clients.Add(cur.cl)
-		for _, sub := range cur.cl.State.Subscriptions.GetAll() {
-			g.broker.Topics.Subscribe(cur.id, sub)
+		if established {
+			g.keepSession(s, s.down.filters, time.Now()) // nobody changes them any more
 		}
 	}
 	g.mu.Unlock()
@@ -237,7 +240,7 @@ func (g *Gateway) ended(s *session, err error) {
 		s.first.timer.Stop()
 	}
 	g.m.disconnects.WithLabelValues(reason).Inc()
-	g.log.Debug("device disconnected", "device", s.key.String(), "reason", reason)
+	g.log.Debug("device disconnected", "device", s.key.String(), "reason", reason, "error", err)
 	if reason == ReasonSize || reason == ReasonPacket {
 		g.refuse(s.conn.host+" "+s.key.String(), "", reason)
 	}
@@ -260,7 +263,7 @@ func (g *Gateway) notConnected(c *conn, err error) {
 	g.m.connects.WithLabelValues(reason).Inc()
 }
 
-// will is a device's last word, kept by us: mochi would publish it without asking anybody.
+// will is a device's last word.
 type will struct {
 	topic       string
 	payload     []byte
@@ -273,21 +276,20 @@ type delayedWill struct {
 	at time.Time
 }
 
-func (g *Gateway) checkWill(s *session, pk *packets.Packet) (*will, refusal) {
-	w := &pk.Connect
-	if !w.WillFlag {
-		return nil, refusal{}
-	}
+func (g *Gateway) checkWill(s *session, hello *greeting) (*will, refusal) {
+	w := hello.will
 	switch {
-	case !s.mayWill(w.WillTopic):
+	case w == nil:
+		return nil, refusal{}
+	case !s.mayWill(w.topic):
 		return nil, refusal{packets.ErrNotAuthorized, ReasonWill}
-	case w.WillQos > 1:
+	case w.qos > 1:
 		return nil, refusal{packets.ErrQosNotSupported, ReasonWill}
-	case w.WillRetain && s.v5:
+	case w.retain && s.v5:
 		return nil, refusal{packets.ErrRetainNotSupported, ReasonWill}
 	}
-	delay := min(w.WillProperties.WillDelayInterval, pk.Properties.SessionExpiryInterval)
-	return &will{topic: w.WillTopic, payload: w.WillPayload, contentType: w.WillProperties.ContentType,
+	delay := min(w.delay, hello.expiry)
+	return &will{topic: w.topic, payload: w.payload, contentType: w.contentType,
 		delay: min(time.Duration(delay)*time.Second, g.cfg.MaxSessionExpiry)}, refusal{}
 }
 

@@ -1,10 +1,14 @@
-// Package gateway is the door devices use directly: the mochi MQTT broker inside the process, for MQTT 3.1.1 and 5. It
-// authenticates connections, checks what they publish and subscribe, hands messages to ingest, and acknowledges a message
-// only after ingest said what became of it.
+// Package gateway is the door devices use directly: MQTT 3.1.1 and 5 inside the process. It authenticates connections, checks
+// what they publish and subscribe, hands messages to ingest, and acknowledges a message only after ingest said what became
+// of it.
 //
-// It is not a message router. No PUBLISH reaches mochi's own publish path: mochi acknowledges before it delivers and drops
-// for slow subscribers, so nothing durable may hang on it. Decoding of payloads, the model's profile and the journal are
-// ingest's.
+// It is not a message router. Decoding of payloads, the model's profile and the journal are ingest's.
+//
+// The protocol is spoken here and not by an embedded broker. It was mochi's until there was little left of it in use: it
+// acknowledges before it delivers and drops for slow subscribers, so that no PUBLISH could reach its own path, and it held
+// 32 KB for a connection that does nothing (a second goroutine, a queue, a buffer, 16 KB of stack). framer.go and decode.go hold
+// 7 KB, and one goroutine, which waits without a buffer. Of mochi the names of packets and reason codes and the encoding of
+// CONNACK are used, and its decoder as what ours is compared with (FuzzDecode).
 //
 // Who may import it: app, config, cmd. It imports fleet, wire and obs.
 //
@@ -44,8 +48,8 @@
 // half the keep-alive is disconnected, so that the device does not take a full server for a dead one. A connection that does
 // not take its acknowledgements within WriteTimeout is closed.
 //
-// QoS. 0 and 1. A client that publishes with QoS 2 is disconnected (MQTT 5: CONNACK said so before): lowering it in silence,
-// as mochi does, would leave it waiting for a PUBREC.
+// QoS. 0 and 1. A client that publishes with QoS 2 is disconnected (MQTT 5: CONNACK said so before): lowering it in silence
+// would leave it waiting for a PUBREC. A PUBREL of an earlier life elsewhere is answered.
 //
 // Wills. Only to the device's own status topic (or NDEATH), with QoS 0 or 1; else the CONNECT is refused. They go to ingest like any
 // status. A will delay is kept up to the session expiry. No will is sent when the same client id connects again (the
@@ -54,10 +58,17 @@
 // Retained messages are not available: MQTT 5 clients are told, a retain flag on a message is ignored, an MQTT 5 will with
 // it is refused as the specification asks, a 3.1.1 one is taken without it.
 //
-// Topic aliases are not available. A packet above MaxPacket, a malformed one or a second CONNECT ends the connection.
+// Topic aliases are not available. A packet above MaxPacket, a malformed one or a second CONNECT ends the connection, as if it
+// had been lost: its will is sent. MQTT 5 clients are told with a DISCONNECT why (aftercare_gateway_disconnects_sent_total by
+// code), 3.1.1 has no such packet. What the specification calls malformed is refused, also where brokers commonly let it pass:
+// bytes after the end, properties that are there twice, reserved bits. DISCONNECT takes back the will only with reason 0.
 //
 // Subscriptions. Only devices/{tenant}/{model}/{serial}/command of the serials the device speaks for, without wildcards or
 // $share, at most MaxSubscriptions; of a Sparkplug edge node, its own NCMD and DCMD topics (below).
+//
+// Sessions. What a session listens to outlives its connection as long as it asks, at most MaxSessionExpiry (3.1.1 without the
+// clean flag: that long), in this process; of one device not more sessions are kept than MaxPerDevice, the oldest go. A client
+// that finds its session (session present) need not subscribe again.
 //
 // Messages to devices go through Publish, to a live session, with packet ids of our own and never more unacknowledged than
 // the client's Receive Maximum or more queued than MaxOutgoing. What is not acknowledged when a connection ends is not sent

@@ -1,16 +1,14 @@
 package gateway
 
 import (
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"aftercare/internal/fleet"
 	"aftercare/internal/wire"
 )
 
-// downlink is what goes to the device of a session: what it listens to, and the messages it has not acknowledged. mochi's own
-// delivery is not used: it keeps one map of packet ids for both directions, drops for slow clients, and says nothing of
-// acknowledgements. All of it is under session.mu.
+// downlink is what goes to the device of a session: what it listens to, and the messages it has not acknowledged. All of it is
+// under session.mu.
 type downlink struct {
 	filters []listening
 	queue   []message         // not written yet
@@ -183,51 +181,15 @@ func (s *session) pubacked(id uint16, reason byte) {
 	}
 }
 
-// OnSubscribed notes what was granted, until SUBACK has been written.
-func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
-	s := sessionOf(cl)
-	if s == nil {
-		return
-	}
-	for i, sub := range pk.Filters {
-		if codes[i] <= 2 {
-			s.granted = append(s.granted, listening{sub.Filter, min(sub.Qos, 1), sub.Identifier})
-		}
-	}
-}
-
-// OnPacketSent tells, after SUBACK, that the device listens.
-func (h *hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
-	if pk.FixedHeader.Type != packets.Suback {
-		return
-	}
-	if s := sessionOf(cl); s != nil {
-		granted := s.granted
-		s.granted = nil
-		s.listen(granted)
-	}
-}
-
-// OnUnsubscribed is also called when mochi forgets a session.
-func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
-	s := sessionOf(cl)
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, sub := range pk.Filters {
-		s.down.forget(sub.Filter)
-	}
-}
-
-func (d *downlink) forget(filter string) {
+// forget reports whether it was there.
+func (d *downlink) forget(filter string) bool {
 	for i, l := range d.filters {
 		if l.filter == filter {
 			d.filters = append(d.filters[:i], d.filters[i+1:]...)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // listen begins deliveries for filters and tells who asked for it.
@@ -248,17 +210,15 @@ func (s *session) listen(filters []listening) {
 	}
 }
 
-// resume takes up the subscriptions that mochi kept for a session, without those that are no longer allowed.
-func (s *session) resume() {
-	var kept []listening
-	for filter, sub := range s.cl.State.Subscriptions.GetAll() {
-		if why := s.maySubscribe(filter); why != "" {
-			s.g.refuse(s.source(), filter, why)
-			s.g.broker.Topics.Unsubscribe(filter, s.id)
-			s.cl.State.Subscriptions.Delete(filter)
+// resume takes up the subscriptions of an earlier connection, without those that are no longer allowed.
+func (s *session) resume(filters []listening) {
+	kept := make([]listening, 0, len(filters))
+	for _, l := range filters {
+		if why := s.maySubscribe(l.filter); why != "" {
+			s.g.refuse(s.source(), l.filter, why)
 			continue
 		}
-		kept = append(kept, listening{filter, min(sub.Qos, 1), sub.Identifier})
+		kept = append(kept, l)
 	}
 	s.listen(kept)
 }

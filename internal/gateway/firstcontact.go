@@ -16,7 +16,7 @@ const firstContactTime = 30 * time.Second
 
 // firstContact is what is special about a session that came with its model's provisioning secret. Many know that secret, so
 // the session must be worth nothing: it may listen to its own command topic, where it gets its credential, and publish to
-// its reply topic. It has a name of its own at the broker, so that it takes over no session of the real device, and counts
+// its reply topic. It has a name of its own, so that it takes over no session of the real device, and counts
 // neither as present nor as one of its connections.
 type firstContact struct {
 	login fleet.Login
@@ -24,7 +24,7 @@ type firstContact struct {
 	timer *time.Timer // ends the session; reader only
 }
 
-// firstContactID is the broker's name for such a session: there is one at a time for an identity. No other begins this way,
+// firstContactID is the id of such a session: there is one at a time for an identity. No other begins this way,
 // because no tenant has a space in its name.
 func firstContactID(key fleet.DeviceKey) string { return "first contact " + key.String() }
 

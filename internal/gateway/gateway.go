@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"aftercare/internal/fleet"
@@ -18,11 +17,10 @@ import (
 
 // Gateway is the broker for devices. Make it with New, start it with Run; a Gateway runs once.
 type Gateway struct {
-	cfg    Config
-	deps   Deps
-	log    *slog.Logger
-	m      *metrics
-	broker *mqtt.Server
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+	m    *metrics
 
 	backoff *backoff
 	rates   *rates
@@ -40,22 +38,24 @@ type Gateway struct {
 	readers  sync.WaitGroup
 
 	wsBuffers sync.Pool
+	buffers   sync.Pool // of *[]byte, what is being read from devices
 
 	ctx    context.Context //nolint:containedctx // the life of all sessions: it ends when they must, after Run's own
 	cancel context.CancelFunc
 
 	mu       sync.Mutex
-	sessions map[string]*session            // live ones by broker id
-	devices  map[fleet.DeviceKey][]*session // live ones by identity
-	all      map[*conn]struct{}             // every connection, authenticated or not
-	delayed  map[string]delayedWill         // by broker id
+	sessions map[string]*session                // live ones by their id
+	devices  map[fleet.DeviceKey][]*session     // live ones by identity
+	all      map[*conn]struct{}                 // every connection, authenticated or not
+	delayed  map[string]delayedWill             // by session id
+	kept     map[fleet.DeviceKey][]*keptSession // whose connection is gone, the oldest first
 	tenants  map[string]*account
 	owing    map[fleet.DeviceKey]*account // of devices that are gone and had spent something
 
 	attendance attendance
 }
 
-// New checks the configuration and builds the broker; nothing is opened yet.
+// New checks the configuration and builds the gateway; nothing is opened yet.
 func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -71,36 +71,17 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		backoff: newBackoff(), rates: newRates(cfg.ConnectRate), ready: make(chan struct{}),
 		sessions: map[string]*session{}, devices: map[fleet.DeviceKey][]*session{},
 		all: map[*conn]struct{}{}, delayed: map[string]delayedWill{},
-		tenants: map[string]*account{}, owing: map[fleet.DeviceKey]*account{},
+		kept: map[fleet.DeviceKey][]*keptSession{}, tenants: map[string]*account{}, owing: map[fleet.DeviceKey]*account{},
 		attendance: attendance{to: deps.Presence, n: map[fleet.DeviceKey]int{}},
 	}
 	if err := g.loadTrust(); err != nil {
 		return nil, err
 	}
+	g.buffers.New = func() any { b := make([]byte, cfg.ReadBuffer); return &b }
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.clock.Store(time.Now().UnixNano())
 	for range max(1, runtime.GOMAXPROCS(0)/4) {
 		g.flushers = append(g.flushers, newFlusher(g))
-	}
-	g.broker = mqtt.New(&mqtt.Options{
-		Capabilities: &mqtt.Capabilities{
-			MaximumClients:               int64(cfg.MaxClients),
-			MaximumMessageExpiryInterval: 24 * 60 * 60,
-			MaximumClientWritesPending:   64,
-			MaximumSessionExpiryInterval: uint32(cfg.MaxSessionExpiry / time.Second),
-			MaximumPacketSize:            uint32(cfg.MaxPacket),
-			MaximumInflight:              64,
-			ReceiveMaximum:               uint16(cfg.MaxInflight),
-			MinimumProtocolVersion:       4,
-			MaximumQos:                   1,
-			RetainAvailable:              1, // else a 3.1.1 will with the retain flag would be refused; retained is nothing
-		},
-		ClientNetReadBufferSize: cfg.ReadBuffer,
-		Logger:                  slog.New(brokerLog{deps.Log.Handler()}),
-		SysTopicResendInterval:  1 << 30, // its loop never runs: see serve
-	})
-	if err := g.broker.AddHook(&hook{g: g}, nil); err != nil {
-		return nil, fmt.Errorf("gateway: add broker hook: %w", err)
 	}
 	return g, nil
 }
@@ -137,11 +118,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.shutdown()
 	parts.Wait()
 	g.slow.Wait() // after the parts, which start such writers
-	_ = g.broker.Close()
 	return nil
 }
 
-// attach gives the connection to mochi. A panic there (a packet nobody thought of) ends the connection, not the process.
+// attach reads the connection. A panic there (a packet nobody thought of) ends the connection, not the process.
 func (g *Gateway) attach(c *conn) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -151,7 +131,7 @@ func (g *Gateway) attach(c *conn) (err error) {
 			err = errPanic
 		}
 	}()
-	return g.broker.EstablishConnection(c.transport.String(), c)
+	return g.converse(c)
 }
 
 // Disconnect closes all connections of an identity, because its credential was revoked: call it after Authenticate has

@@ -96,8 +96,7 @@ func closeAll(lns [transports]net.Listener) {
 	}
 }
 
-// accept hands each connection to a goroutine of its own. We do not use mochi's listeners and its Serve: their accept loop
-// ends at the first error, and their housekeeping leaves subscriptions behind and publishes $SYS topics every second.
+// accept hands each connection to a goroutine of its own.
 func (g *Gateway) accept(ctx context.Context, t Transport, ln net.Listener) {
 	delay := time.Duration(0)
 	for {
@@ -153,8 +152,10 @@ func (g *Gateway) start(nc net.Conn, t Transport) {
 
 // serve runs one connection to its end.
 func (g *Gateway) serve(c *conn) {
-	err := g.handshake(c, time.Now().Add(g.cfg.ConnectTimeout))
+	deadline := time.Now().Add(g.cfg.ConnectTimeout)
+	err := g.handshake(c, deadline)
 	if err == nil {
+		c.in.start(c, &g.buffers, g.cfg.MaxConnect, deadline)
 		err = g.attach(c)
 	}
 	_ = c.Close()

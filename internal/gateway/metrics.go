@@ -7,6 +7,7 @@ type metrics struct {
 	connections prometheus.Gauge       // open connections, authenticated or not
 	connects    *prometheus.CounterVec // by result
 	disconnects *prometheus.CounterVec // authenticated connections that ended, by reason
+	farewells   *prometheus.CounterVec // DISCONNECTs sent, by reason code
 	publishes   [3]prometheus.Counter  // by QoS
 	acks        prometheus.Counter
 	ackWrites   prometheus.Counter
@@ -27,6 +28,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Connection attempts by result."}, []string{"result"}),
 		disconnects: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_disconnects_total",
 			Help: "Ends of authenticated connections by reason."}, []string{"reason"}),
+		farewells: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_gateway_disconnects_sent_total",
+			Help: "DISCONNECTs sent to MQTT 5 clients by reason code."}, []string{"code"}),
 		acks: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_gateway_acks_total",
 			Help: "PUBACKs given to the network."}),
 		ackWrites: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_gateway_ack_writes_total",
@@ -55,7 +58,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.limited[l] = limited.WithLabelValues(l.String())
 	}
 	if r != nil {
-		r.MustRegister(m.connections, m.connects, m.disconnects, publishes, m.acks, m.ackWrites, m.slowWrites, m.paused, m.wills,
+		r.MustRegister(m.connections, m.connects, m.disconnects, m.farewells, publishes, m.acks, m.ackWrites, m.slowWrites, m.paused, m.wills,
 			m.reloads, m.expires, m.downlink, limited)
 	}
 	return m

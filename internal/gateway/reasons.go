@@ -72,7 +72,7 @@ func endReason(err error) string {
 	var code packets.Code
 	var hand *handshakeError
 	switch {
-	case err == nil:
+	case errors.Is(err, errClient):
 		return "client"
 	case errors.Is(err, errPanic):
 		return "panic"
@@ -82,10 +82,6 @@ func endReason(err error) string {
 		return hand.reason
 	case errors.Is(err, packets.ErrPacketTooLarge):
 		return ReasonSize
-	case errors.Is(err, packets.ErrQosNotSupported):
-		return ReasonWill // mochi says so of a will only; publish has its own answer
-	case errors.Is(err, packets.CodeDisconnectWillMessage):
-		return "client"
 	case errors.As(err, &code):
 		return ReasonPacket
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):

@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"aftercare/internal/fleet"
@@ -23,23 +23,24 @@ type ack struct {
 // session is an authenticated connection: who it is, and the queue of its unanswered messages.
 type session struct {
 	g       *Gateway
-	cl      *mqtt.Client
 	conn    *conn
 	key     fleet.DeviceKey
-	id      string // the broker's name for the session: identity and client id
+	id      string // identity and client id
 	v5      bool
+	clean   bool         // wants nothing of an earlier connection
+	keep    atomic.Int64 // time.Duration for which the session outlives the connection
 	flusher *flusher
 	pause   time.Duration   // longest time the reader may wait
-	ctx     context.Context //nolint:containedctx // the life of the connection; mochi's hooks get none
+	ctx     context.Context //nolint:containedctx // the life of the connection
 	cancel  context.CancelFunc
 
-	topic string // last topic of its own that was checked; reader only
-	will  *will  // nil: none; reader only
-	bye   bool   // the client said good-bye; reader only
+	contentType string // of the last message; reader only
+	topic       string // last topic of its own that was checked; reader only
+	will        *will  // nil: none; reader only
+	bye         bool   // the client said good-bye; reader only
 
-	granted []listening   // filters of the SUBSCRIBE at hand; reader only
-	first   *firstContact // nil: an ordinary session
-	meter   meter         // reader only
+	first *firstContact // nil: an ordinary session
+	meter meter         // reader only
 
 	established bool // under Gateway.mu
 	present     bool // under attendance.mu
@@ -166,24 +167,26 @@ func (s *session) stop(code packets.Code, reason string) {
 	if s.because(reason) && s.v5 {
 		s.sayWhy(code)
 	}
-	s.cl.Stop(code)
+	_ = s.conn.Close()
 	s.cancel()
 }
 
 // sayWhy sends a DISCONNECT if the client takes it at once. Somebody may just be through with a write: that is worth waiting
-// for a moment, a client that does not read is not.
-func (s *session) sayWhy(code packets.Code) {
+// for a moment, a client that does not read is not. It reports whether the client has it.
+func (s *session) sayWhy(code packets.Code) bool {
 	s.mu.Lock()
 	slow := s.slow
 	s.mu.Unlock()
 	if slow {
-		return
+		return false
 	}
 	for begin := time.Now(); time.Since(begin) < 20*time.Millisecond; time.Sleep(100 * time.Microsecond) {
 		if _, complete, _ := s.conn.tryWrite([]byte{packets.Disconnect << 4, 2, code.Code, 0}); complete {
-			return
+			s.g.m.farewells.WithLabelValues(fmt.Sprintf("%#x", code.Code)).Inc()
+			return true
 		}
 	}
+	return false
 }
 
 // end forgets what is unanswered and returns the reason of stop, if there was one.
@@ -194,6 +197,6 @@ func (s *session) end() string {
 	s.g.open.Add(-int64(s.next - s.head))
 	s.head = s.next
 	s.ring = nil
-	s.down = downlink{}
+	s.down = downlink{filters: s.down.filters} // they outlive the connection
 	return s.reason
 }

@@ -63,27 +63,3 @@ func (g *Gateway) sendDelayed(now time.Time) {
 		g.slow.Go(func() { g.sendWill(s) }) // ingest may be full: the watch must go on
 	}
 }
-
-// expireSessions removes what is kept of sessions whose connection is gone for longer than they asked or may.
-func (g *Gateway) expireSessions(now time.Time) {
-	for id, cl := range g.broker.Clients.GetAll() {
-		gone := cl.StopTime()
-		if gone == 0 {
-			continue
-		}
-		keep := g.cfg.MaxSessionExpiry
-		if cl.Properties.ProtocolVersion >= 5 {
-			keep = min(keep, time.Duration(cl.Properties.Props.SessionExpiryInterval)*time.Second)
-		}
-		if now.Sub(time.Unix(gone, 0)) <= keep {
-			continue
-		}
-		g.mu.Lock() // a device that connects now registers before mochi looks for its old session
-		if g.sessions[id] == nil {
-			cl.ClearInflights()
-			g.broker.UnsubscribeClient(cl)
-			g.broker.Clients.Delete(id)
-		}
-		g.mu.Unlock()
-	}
-}
