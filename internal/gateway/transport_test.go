@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -305,9 +304,7 @@ func (d *doors) deaf(t *testing.T, tr Transport) net.Conn {
 	}
 	defer func() { _ = ln.Close() }()
 	// Before it connects: a window that shrinks later can stop the other direction for good.
-	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
-	}}
+	small := net.Dialer{Control: smallReceive}
 	client, err := small.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
