@@ -105,15 +105,19 @@ func publish(c mqtt.Client, serial, class, payload string) bool {
 	return tok.WaitTimeout(10*time.Second) && tok.Error() == nil
 }
 
-// freePort is a loopback address that nobody listens on right now.
+// freePort is a loopback address that nobody listens on right now. It is below the ports that systems give to outgoing connections, of which
+// one could take it before the server does.
 func freePort(t testing.TB) string {
 	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000))
+		if ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr); err == nil {
+			ln.Close()
+			return addr
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // TestKillAtFullLoadLosesNothing: the server is killed at a random moment under load from 50 connections, several times.
@@ -263,16 +267,14 @@ func oneCaseOneMessage(t testing.TB, p *process, serial string) {
 	}
 }
 
-// list reads a list from the API, whatever the envelope calls it.
-func list(t testing.TB, p *process, path string) []map[string]any {
+// list reads a list from the API, which is named like its path: "/messages?limit=10" answers "messages", and what became of them besides.
+func list(t testing.TB, p *process, path string) (out []map[string]any) {
 	t.Helper()
 	var body map[string]json.RawMessage
 	p.api(t, path, &body)
-	for _, v := range body {
-		var out []map[string]any
-		if json.Unmarshal(v, &out) == nil {
-			return out
-		}
+	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
+	if err := json.Unmarshal(body[name], &out); err != nil {
+		t.Fatalf("%s: no list %q: %v", path, name, err)
 	}
-	return nil
+	return out
 }
