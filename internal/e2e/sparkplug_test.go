@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,7 +150,7 @@ func TestSparkplug(t *testing.T) {
 			hasValues(db.of("drill-d18", toolSerial), "charge_pct", "80 79.25 80 77"),
 			hasValues(db.of("drill-d18", toolSerial), "pack_c", "25.5 26 25.5"),
 			hasValues(db.of("drill-d18", toolSerial), "pack_cycles", "100 101 100"),
-			hasValues(db.of("drill-d18", toolSerial), "charging", "true true"))
+			hasValues(db.of("drill-d18", toolSerial), "charging", strings.Join([]string{"true", "true"}, " ")))
 	})
 	for field, want := range map[string]string{"charge_pct": "float", "pack_c": "float", "pack_cycles": "integer", "charging": "boolean"} {
 		if got := db.types("drill-d18")[field]; got != want {
