@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -73,10 +74,12 @@ Durations are written 500ms, 5s, 2m or 1h; lists with commas between the values 
 		Example: `  aftercare settings gateway.tls presence
   aftercare config --config FILE          prints the values in force`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := config.Explain(cmd.OutOrStdout(), config.Default(), args...); err != nil {
-				return &problemsError{[]fleet.Problem{{Message: err.Error()}}}
+			err := config.Explain(cmd.OutOrStdout(), config.Default(), args...)
+			var unknown *config.UnknownError
+			if errors.As(err, &unknown) {
+				return &problemsError{[]fleet.Problem{{Message: err.Error(), Hint: config.Suggest(unknown.Name)}}}
 			}
-			return nil
+			return err
 		},
 	}
 }

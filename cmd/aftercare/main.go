@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"aftercare/internal/config"
 	"aftercare/internal/fleet"
 )
 
@@ -55,7 +57,11 @@ Start with "aftercare demo": the server with every part in one process, and a si
 		Version:       version,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &problemsError{[]fleet.Problem{{Message: err.Error()}}}
+		p := fleet.Problem{Message: err.Error()}
+		if name, unknown := strings.CutPrefix(p.Message, "unknown flag: --"); unknown && strings.Contains(name, ".") {
+			p.Hint = config.Suggest(name)
+		}
+		return &problemsError{[]fleet.Problem{p}}
 	})
 	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newProvision(), newCommand(), newQuarantine(), newLint(), newConfig(), newSettings())
 	return root

@@ -42,8 +42,8 @@ func announce(out io.Writer, a app.Addresses) error {
 	if a.Link != "" {
 		text += "pages   " + a.Link + "\n"
 	}
-	if a.MQTT != "" {
-		text += "devices mqtt://" + a.MQTT + "\n"
+	for _, door := range a.Doors {
+		text += "devices " + door + "\n"
 	}
 	_, err := io.WriteString(out, text+"ready\n")
 	return err

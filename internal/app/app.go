@@ -48,10 +48,11 @@ type Options struct {
 
 // Addresses says where a running server is found.
 type Addresses struct {
-	Web       string // "http://127.0.0.1:8080"
-	Link      string // the same with the token that opens the pages
-	OwnerLink string // demo only: the page of an owner
-	MQTT      string // "127.0.0.1:1883"; empty without the role
+	Web       string   // "http://127.0.0.1:8080"
+	Link      string   // the same with the token that opens the pages
+	OwnerLink string   // demo only: the page of an owner
+	MQTT      string   // "127.0.0.1:1883"; empty without the role, and when plain TCP is off
+	Doors     []string // all that devices may use: "mqtt://127.0.0.1:1883", "mqtts://...", "ws://.../mqtt"
 	Data      string
 	FleetFile string // demo only: the devices' credentials for the simulator
 	FirstRun  bool   // demo only: the fleet was made by this start

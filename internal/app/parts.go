@@ -104,6 +104,15 @@ func (s *server) await() error {
 		if a := s.gateway.Addr(); a != nil { // there may be TLS only
 			s.addresses.MQTT = a.String()
 		}
+		path := s.cfg.Gateway.WS.Path
+		for _, d := range []struct {
+			transport    gateway.Transport
+			scheme, path string
+		}{{gateway.TCP, "mqtt://", ""}, {gateway.TLS, "mqtts://", ""}, {gateway.WS, "ws://", path}, {gateway.WSS, "wss://", path}} {
+			if a := s.gateway.AddrOf(d.transport); a != nil {
+				s.addresses.Doors = append(s.addresses.Doors, d.scheme+a.String()+d.path)
+			}
+		}
 		return nil
 	case err := <-s.life.ended:
 		return err

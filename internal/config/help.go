@@ -108,11 +108,7 @@ func Explain(w io.Writer, cfg Config, parts ...string) error {
 	within := func(k key, part string) bool { return k.path == part || strings.HasPrefix(k.path, part+".") }
 	for _, p := range parts {
 		if !slices.ContainsFunc(all, func(k key) bool { return within(k, p) }) {
-			hint := suggest(p, all)
-			if hint != "" {
-				hint = " (" + hint + ")"
-			}
-			return fmt.Errorf("there is no setting %q%s", p, hint)
+			return &UnknownError{p}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b key) int { return strings.Compare(a.group(), b.group()) })
@@ -135,6 +131,38 @@ func Explain(w io.Writer, cfg Config, parts ...string) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// UnknownError says that there is no setting, and no part of one, of this name.
+type UnknownError struct{ Name string }
+
+func (e *UnknownError) Error() string { return fmt.Sprintf("there is no setting %q", e.Name) }
+
+// Suggest returns a hint naming the setting, or the part of settings, that is spelt most like name, or "".
+func Suggest(name string) string {
+	all := keys(Default())
+	for _, k := range all {
+		for i, c := range k.path {
+			if c == '.' {
+				all = append(all, key{path: k.path[:i]})
+			}
+		}
+	}
+	return suggest(name, all)
+}
+
+// suggest returns a hint naming the key that is spelt most like path, or "".
+func suggest(path string, all []key) string {
+	best, at := "", 4
+	for _, k := range all {
+		if d := distance(strings.ReplaceAll(path, "_", "."), strings.ReplaceAll(k.path, "_", ".")); d < at {
+			best, at = k.path, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "did you mean " + best + "?"
 }
 
 // group is the first part of a key; keys without one come first.

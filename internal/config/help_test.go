@@ -50,6 +50,11 @@ func TestExplainPart(t *testing.T) {
 	if err := Explain(&b, Default(), "gatway"); err == nil || !strings.Contains(err.Error(), "gatway") {
 		t.Errorf("a part that there is not: %v", err)
 	}
+	for name, want := range map[string]string{"gatway": "did you mean gateway?", "gateway.limits.device_byte": "did you mean gateway.limits.device_bytes?", "weather.forecast": ""} {
+		if got := Suggest(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
 }
 
 // TestShownDefaultsAreRead: what the help shows as a default is what Load takes for the same value.

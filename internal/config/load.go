@@ -312,20 +312,6 @@ func Print(w io.Writer, cfg Config) error {
 	return enc.Close()
 }
 
-// suggest returns a hint naming the known key that is spelt most like path, or "".
-func suggest(path string, all []key) string {
-	best, at := "", 4
-	for _, k := range all {
-		if d := distance(strings.ReplaceAll(path, "_", "."), strings.ReplaceAll(k.path, "_", ".")); d < at {
-			best, at = k.path, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return "did you mean " + best + "?"
-}
-
 // distance is Levenshtein's: how many letters to add, drop or change.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
