@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,7 +58,7 @@ func open(t testing.TB, change ...func(*Config, *Deps)) *setup {
 	s := &setup{}
 	c := DefaultConfig()
 	c.URL, c.Token = shared.URL(), fleet.Secret(shared.Token())
-	c.Database = fmt.Sprintf("%s %d", t.Name(), databases.Add(1))
+	c.Database = fmt.Sprintf("%s %d", strings.ReplaceAll(t.Name(), "/", " "), databases.Add(1)) // a slash would name a retention policy
 	c.RetryMin = time.Millisecond
 	d := Deps{Log: obs.Discard(), Metrics: prometheus.NewRegistry(), Reject: func(_ context.Context, line []byte, _ string) error {
 		s.mu.Lock()
