@@ -102,10 +102,13 @@ func (c *clock) judge(r *fleet.Reading, at int64, again bool, l limits) verdict 
 			v.forgets = true
 			break
 		}
-		if v.changed = true; fresh {
-			b.from(r.Seq, v.off)
-		} else {
+		v.changed = true
+		switch {
+		case !fresh:
 			v.off = b.one(r.Seq, v.off, ms, at, l)
+		case v.off != 0 && b.resume(&v.off, l):
+		default:
+			b.from(r.Seq, v.off)
 		}
 		b.At = at
 	}
@@ -116,6 +119,20 @@ func (c *clock) judge(r *fleet.Reading, at int64, again bool, l limits) verdict 
 		c.seen, c.boot, c.seq, c.ms, c.off = true, r.Boot, r.Seq, ms, v.off
 	}
 	return v
+}
+
+// doubt ends what was concluded of readings yet to come, because it was our clock that was set. What was said of seqs that were
+// seen stays. It reports whether there was anything.
+func (c *clock) doubt() (changed bool) {
+	for i := range c.wrong {
+		b := &c.wrong[i]
+		for j := range b.Spans {
+			if s := &b.Spans[j]; s.To == math.MaxInt64 && b.Top < math.MaxInt64 {
+				s.To, changed = max(s.From, b.Top+1), true
+			}
+		}
+	}
+	return changed
 }
 
 func (c *clock) of(boot int64) *bootClock {
@@ -167,6 +184,18 @@ func (b *bootClock) from(seq, off int64) {
 	if off != 0 {
 		b.Spans = append(b.Spans, span{From: seq, To: math.MaxInt64, Off: off})
 	}
+}
+
+// resume opens again a span that doubt has closed, if the clock is still about as wrong.
+func (b *bootClock) resume(off *int64, l limits) bool {
+	for i := range b.Spans {
+		s := &b.Spans[i]
+		if diff := *off - s.Off; s.To == b.Top+1 && diff <= l.ahead && diff >= -l.ahead {
+			*off, s.To = s.Off, math.MaxInt64
+			return true
+		}
+	}
+	return false
 }
 
 // one gives a single seq, which came late, an offset of its own: that of the nearest span if it makes sense there, so that the

@@ -220,6 +220,47 @@ func TestACorrectionOutlivesARestart(t *testing.T) { // REL-08
 	}
 }
 
+// TestOurClockWasSet: devices' clocks that seemed wrong because ours was are right from then on; those that are wrong stay as wrong
+// as they were; what was stored before stays the same point.
+func TestOurClockWasSet(t *testing.T) { // REL-08
+	tr, wrong := newTracks(), &clock{}
+	k := fleet.DeviceKey{Tenant: "demo", Serial: "WM-1"}
+	truth := at("12:00:00")
+	ours := truth.Add(-72 * time.Hour) // a machine that does not know the time yet
+	judge := func(c *clock, seq int64, device, ours time.Time) int64 {
+		return c.judge(&fleet.Reading{HasSeq: true, Boot: 1, Seq: seq, Time: device}, ours.UnixMilli(), false, testLimits).off
+	}
+	c := &tr.get(k).clocks[0]
+	day := 24 * time.Hour
+	if off := judge(c, 1, truth, ours); off != (72 * time.Hour).Milliseconds() {
+		t.Fatalf("off by %d", off)
+	}
+	first := judge(wrong, 1, truth.Add(5*day), ours)
+	tr.changed(k, tr.get(k))
+	tr.doubt()
+	wrong.doubt()
+	truth = truth.Add(time.Minute)
+	if off := judge(c, 2, truth, truth); off != 0 {
+		t.Errorf("the device's clock is right, and is corrected by %d", off)
+	}
+	if off := judge(c, 1, truth.Add(-time.Minute), truth); off != (72 * time.Hour).Milliseconds() {
+		t.Errorf("the first one again is corrected by %d", off)
+	}
+	second := judge(wrong, 2, truth.Add(5*day), truth)
+	if second != (5*day).Milliseconds() || second == first {
+		t.Errorf("a wrong clock is corrected by %d after %d", second, first)
+	}
+	for range 100 { // a machine that sleeps and wakes: its own clock was right
+		wrong.doubt()
+		if off := judge(wrong, wrong.seq+1, truth.Add(5*day+time.Second), truth); off != second {
+			t.Fatalf("a clock that is as wrong as before is corrected by %d after %d", off, second)
+		}
+	}
+	if n := len(wrong.wrong[0].Spans); n != 2 {
+		t.Errorf("%d spans", n)
+	}
+}
+
 // TestNothingIsCommittedBeforeItsOffsetIsSaved: else a crash between the two would let a resend become another point.
 func TestNothingIsCommittedBeforeItsOffsetIsSaved(t *testing.T) { // REL-08
 	clocks := &memory{fail: errors.New("no space")}

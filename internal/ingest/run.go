@@ -28,12 +28,16 @@ func (in *Ingest) Run(ctx context.Context) error {
 	ticker := time.NewTicker(in.cfg.TickEvery)
 	defer ticker.Stop()
 	spare := newCycle(in.deps.Journal.Partitions())
+	last := in.deps.Now()
 	idle := make([]bool, in.deps.Journal.Partitions())
 	for {
 		select {
 		case <-ctx.Done():
 			return in.drain(nil)
 		case <-ticker.C:
+			now := in.deps.Now()
+			in.watch(last, now)
+			last = now
 			if err := in.tick(ctx, idle); err != nil {
 				return in.drain(nil)
 			}
@@ -46,6 +50,16 @@ func (in *Ingest) Run(ctx context.Context) error {
 			c.reset()
 			spare = c
 		}
+	}
+}
+
+// watch notices that our own clock was set, between two moments: by it devices' clocks were called wrong that may be right, as
+// on a machine that starts without the time and gets it later. (One that slept looks the same, which does no harm.)
+func (in *Ingest) watch(last, now time.Time) {
+	set := now.Round(0).Sub(last.Round(0)) - now.Sub(last) // wall clock against monotonic
+	if set.Abs() > in.cfg.Clock.MaxAhead {
+		in.deps.Log.Warn("our clock was set, or the machine slept: how wrong devices' clocks are is judged anew", "by", set)
+		in.tracks.doubt()
 	}
 }
 

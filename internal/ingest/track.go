@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,27 @@ func (t *tracks) changed(k fleet.DeviceKey, tr *track) {
 	t.dirty.Store(true)
 }
 
+// doubt makes the next reading of every wrong clock tell anew how wrong it is.
+func (t *tracks) doubt() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		wrong := maps.Clone(s.wrong)
+		s.mu.Unlock()
+		for k, tr := range wrong {
+			tr.mu.Lock()
+			changed := false
+			for class := range tr.clocks {
+				changed = tr.clocks[class].doubt() || changed
+			}
+			if changed {
+				t.changed(k, tr)
+			}
+			tr.mu.Unlock()
+		}
+	}
+}
+
 // touch makes the next save write everything, also what changes without need to be durable at once: how far wrong clocks' readings
 // have come.
 func (t *tracks) touch() {
@@ -136,10 +158,7 @@ func (t *tracks) save(ctx context.Context, to Clocks, now time.Time) error {
 
 func (s *trackShard) snapshot(now time.Time) ([]byte, error) {
 	s.mu.Lock()
-	wrong := make(map[fleet.DeviceKey]*track, len(s.wrong))
-	for k, tr := range s.wrong {
-		wrong[k] = tr
-	}
+	wrong := maps.Clone(s.wrong)
 	s.mu.Unlock()
 	list := make([]wrongClock, 0, len(wrong))
 	for k, tr := range wrong {
