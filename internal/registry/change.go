@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -136,8 +137,9 @@ func checkPerson(p fleet.Person) error {
 	return nil
 }
 
-// Rotate gives a device a new secret beside the newest one it had, so that it can change over; older ones end now. The one before
-// ends when FinishRotation is called, or some days after the device has first used the new one. An unknown device is
+// Rotate gives a device a new secret beside the newest one it had and the newest one it has used, so that it can change over,
+// also when a secret was lost on the way and it is rotated again; others end now. Those before end when FinishRotation is
+// called, or some days after the device has first used the new one. An unknown device is
 // CodeNotFound, a revoked one or one with a parent CodeInvalid.
 func (r *Registry) Rotate(ctx context.Context, key fleet.DeviceKey) (secret string, err error) {
 	e, err := r.current(ctx, key)
@@ -147,7 +149,7 @@ func (r *Registry) Rotate(ctx context.Context, key fleet.DeviceKey) (secret stri
 	if e.device.Revoked || e.device.Parent != "" {
 		return "", fleet.Errorf(fleet.CodeInvalid, "device %q is revoked or has a parent that speaks for it: it has no secret", key)
 	}
-	if older := allButNewest(valid(e)); len(older) > 0 {
+	if older := replaced(valid(e)); len(older) > 0 {
 		if err := r.store.EndCredentials(ctx, key, older, r.now()); err != nil {
 			return "", err
 		}
@@ -275,6 +277,18 @@ func newest(cs []fleet.Credential) string {
 		}
 	}
 	return best.ID
+}
+
+// replaced returns the ids of the secrets that are neither the newest nor the newest that was used.
+func replaced(cs []fleet.Credential) (out []string) {
+	used := slices.DeleteFunc(slices.Clone(cs), func(c fleet.Credential) bool { return c.UsedAt.IsZero() })
+	keep := newest(used)
+	for _, id := range allButNewest(cs) {
+		if id != keep {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 func allButNewest(cs []fleet.Credential) []string {

@@ -125,3 +125,28 @@ func TestSecurityEventsAreKeptInOrder(t *testing.T) {
 		t.Errorf("%+v, %v", other, err)
 	}
 }
+
+// SEC-09: a new secret that was lost on the way to the device takes nothing from it when it is rotated again.
+func TestALostSecretLocksNobodyOut(t *testing.T) {
+	clock := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	p := start(t, t.TempDir(), func() time.Time { clock = clock.Add(time.Minute); return clock })
+	first, err := p.Register(t.Context(), washer("WM-1"))
+	must(t, err)
+	admit(t, p, "WM-1", first)
+	made := []string{first}
+	for range 4 {
+		secret, err := p.Rotate(t.Context(), key("WM-1"))
+		must(t, err)
+		made = append(made, secret)
+	}
+	admit(t, p, "WM-1", made[0]) // what the device has
+	deny(t, p, "demo/WM-1", made[1])
+	deny(t, p, "demo/WM-1", made[2])
+	admit(t, p, "WM-1", made[3]) // what it may have taken and not used yet
+	admit(t, p, "WM-1", made[4])
+	must(t, p.FinishRotation(t.Context(), key("WM-1")))
+	for _, secret := range made[:4] {
+		deny(t, p, "demo/WM-1", secret)
+	}
+	admit(t, p, "WM-1", made[4])
+}
