@@ -54,8 +54,8 @@ const repairBudget = 1 << 30
 // Inspect looks at every record in the journal's directory and changes nothing. The journal must be closed. The damage of what was
 // being written when a process was killed is reported as torn.
 func Inspect(dir string) (Report, error) {
-	acked, _ := readMarks(dir) // a power cut may have taken them; without them less is noticed
-	in := inspector{dir: dir, acked: acked}
+	known, _ := readMarks(dir) // a power cut may have taken them; without them less is noticed
+	in := inspector{dir: dir, acked: known.Acked}
 	return in.run()
 }
 

@@ -44,12 +44,13 @@ type Journal struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	mu    sync.Mutex
-	link  *link                  // nil while broken
-	ready chan struct{}          // closed when link is set again or the journal is closed
-	cause error                  // why it is broken
-	acked map[wire.Stream]uint64 // highest sequence that was acknowledged
-	safe  func() map[int]uint64
+	mu        sync.Mutex
+	link      *link                  // nil while broken
+	ready     chan struct{}          // closed when link is set again or the journal is closed
+	cause     error                  // why it is broken
+	acked     map[wire.Stream]uint64 // highest sequence that was acknowledged
+	committed map[string]uint64      // by stream/consumer: how far it has committed
+	safe      func() map[int]uint64
 
 	whole map[string]stamp // files that were looked at; used by whoever dials, one at a time
 }
@@ -73,7 +74,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Regi
 		return nil, err
 	}
 	started := time.Now()
-	j := &Journal{cfg: cfg, log: log, metrics: m, ready: make(chan struct{}), acked: map[wire.Stream]uint64{}}
+	j := &Journal{cfg: cfg, log: log, metrics: m, ready: make(chan struct{}), acked: map[wire.Stream]uint64{}, committed: map[string]uint64{}}
 	j.loadMarks()
 	if j.link, j.partitions, err = j.dial(ctx); err != nil {
 		return nil, err

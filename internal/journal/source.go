@@ -130,8 +130,14 @@ func (s *source) attach(ctx context.Context) error {
 		return fmt.Errorf("consumer: %w", err)
 	}
 	if s.durable != "" {
-		if s.from > 0 {
-			_, err = l.js.ResetConsumerToSequence(ctx, string(s.stream), s.durable, s.from)
+		start := s.from
+		if start > 0 {
+			s.j.noteCommitted(s.stream, s.durable, start-1)
+		} else {
+			start = s.j.startOf(s.stream, s.durable, cons.CachedInfo().AckFloor.Stream)
+		}
+		if start > 0 {
+			_, err = l.js.ResetConsumerToSequence(ctx, string(s.stream), s.durable, start)
 		} else {
 			_, err = l.js.ResetConsumer(ctx, string(s.stream), s.durable)
 		}
@@ -322,6 +328,7 @@ func (s *source) Commit(ctx context.Context, seq uint64) error {
 		err := s.commit(ctx, seq)
 		if err == nil {
 			s.done = seq
+			s.j.noteCommitted(s.stream, s.durable, seq)
 			return nil
 		}
 		if ctx.Err() != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -14,7 +15,7 @@ import (
 	"aftercare/internal/wire"
 )
 
-// marksFile holds how far each stream was acknowledged, some seconds old at most. It is for finding losses, not for preventing
+// marksFile holds how far each stream was acknowledged and each consumer has committed, some seconds old at most. It is for finding losses, not for preventing
 // them, and is therefore not synced.
 const marksFile = "acked.json"
 
@@ -53,26 +54,43 @@ func (j *Journal) loadMarks() {
 	if j.cfg.URL != "" {
 		return
 	}
-	var err error
-	if j.acked, err = readMarks(j.cfg.Dir); err != nil {
+	m, err := readMarks(j.cfg.Dir)
+	if err != nil {
 		j.log.Warn("journal: the marks cannot be read, losses before this start are not found", "error", err)
 	}
+	j.acked, j.committed = m.Acked, m.Committed
 }
 
-// readMarks returns an empty map when there are none.
-func readMarks(dir string) (map[wire.Stream]uint64, error) {
+// marks are what the marks' file holds.
+type marks struct {
+	Acked     map[wire.Stream]uint64 // how far each stream was acknowledged
+	Committed map[string]uint64      // how far each consumer with memory has committed; see committed.go
+	Sum       uint32                 // of the above: a flipped bit must not make records missing
+}
+
+func (m *marks) sum() uint32 {
+	data, _ := json.Marshal(marks{Acked: m.Acked, Committed: m.Committed}) // cannot fail; maps are sorted
+	return crc32.Checksum(data, castagnoli)
+}
+
+// readMarks returns empty marks when there are none, and with an error when they cannot be read.
+func readMarks(dir string) (marks, error) {
+	none := marks{Acked: map[wire.Stream]uint64{}, Committed: map[string]uint64{}}
 	data, err := os.ReadFile(filepath.Join(dir, marksFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return map[wire.Stream]uint64{}, nil
+		return none, nil
 	}
-	marks := map[wire.Stream]uint64{}
+	var m marks
 	if err == nil {
-		err = json.Unmarshal(data, &marks)
+		err = json.Unmarshal(data, &m)
 	}
-	if err != nil || marks == nil {
-		return map[wire.Stream]uint64{}, err
+	if err == nil && (m.Sum != m.sum() || m.Acked == nil || m.Committed == nil) {
+		err = errors.New("the sum is not right")
 	}
-	return marks, nil
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", marksFile, err)
+	}
+	return m, nil
 }
 
 func (j *Journal) saveMarks() error {
@@ -80,9 +98,10 @@ func (j *Journal) saveMarks() error {
 		return nil
 	}
 	j.mu.Lock()
-	acked := maps.Clone(j.acked)
+	m := marks{Acked: maps.Clone(j.acked), Committed: maps.Clone(j.committed)}
 	j.mu.Unlock()
-	data, err := json.Marshal(acked)
+	m.Sum = m.sum()
+	data, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("journal: marks: %w", err)
 	}
