@@ -29,7 +29,9 @@ func (c *Commands) Arrived(key fleet.DeviceKey) {
 // it already only when that is a while ago. It never blocks.
 func (c *Commands) Reported(key fleet.DeviceKey) {
 	c.mu.Lock()
-	c.arrived[key] = c.arrived[key]
+	if _, known := c.arrived[key]; !known {
+		c.arrived[key] = false
+	}
 	c.mu.Unlock()
 	c.nudge()
 }

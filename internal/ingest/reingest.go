@@ -23,7 +23,8 @@ const reingestPage = 100
 // Reingest tries payloads again that were put aside, the oldest first and at most f.Limit (0: 100) of them; the filter's Before
 // bounds the sequence as in lists. What is stored in full is deleted from the quarantine, after it is durable; what is still bad
 // stays. A payload that was cut, or that the database refused, cannot be tried and counts as still bad. After an error, what was
-// stored may still be in the quarantine: trying it again changes nothing.
+// stored may still be in the quarantine: trying it again changes nothing. When ctx's deadline comes first, what was done until then
+// is no error: at least one remains.
 func (in *Ingest) Reingest(ctx context.Context, from Aside, f fleet.QuarantineFilter) (fleet.Reingest, error) {
 	var done fleet.Reingest
 	limit := f.Limit
@@ -33,7 +34,7 @@ func (in *Ingest) Reingest(ctx context.Context, from Aside, f fleet.QuarantineFi
 	for next := uint64(0); ; {
 		records, err := from.Scan(ctx, wire.Quarantine, next, reingestPage)
 		if err != nil {
-			return done, fmt.Errorf("read the quarantine: %w", err)
+			return inTime(ctx, done, fmt.Errorf("read the quarantine: %w", err))
 		}
 		if len(records) == 0 {
 			return done, nil
@@ -54,9 +55,18 @@ func (in *Ingest) Reingest(ctx context.Context, from Aside, f fleet.QuarantineFi
 			}
 		}
 		if err := in.tryAgain(ctx, from, batch, &done); err != nil {
-			return done, err
+			return inTime(ctx, done, err)
 		}
 	}
+}
+
+// inTime is the end that err made of it, or the time that was given.
+func inTime(ctx context.Context, done fleet.Reingest, err error) (fleet.Reingest, error) {
+	if done.Tried > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		done.Remaining = max(done.Remaining, 1)
+		return done, nil
+	}
+	return done, err
 }
 
 // matches decodes a record and reports whether the filter selects it.

@@ -2,9 +2,11 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -84,6 +86,41 @@ func TestReingestAfterAFix(t *testing.T) { // REL-12
 	if strings.Count(lines, "\n") != 152 || !strings.Contains(lines, "temp_c=400,boot=7i,seq=2i") {
 		t.Errorf("%d lines stored; the boot counter that readings share is lost", strings.Count(lines, "\n"))
 	}
+}
+
+// slow is a quarantine that gives one page in time.
+type slow struct{ *log }
+
+func (s slow) Scan(ctx context.Context, stream wire.Stream, from uint64, limit int) ([]wire.Record, error) {
+	if from > 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.log.Scan(ctx, stream, from, limit)
+}
+
+// TestReingestTellsWhatItDidInTime: an error would say that nothing was done, although most of it is.
+func TestReingestTellsWhatItDidInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		b := start(t, l)
+		b.submit(t, washer, "devices/demo/w7/WM-1/telemetry", `{`, &acks{}, 0)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		want := fleet.Reingest{Tried: 1, StillBad: 1, Remaining: 1}
+		if got, err := b.Reingest(ctx, slow{l}, fleet.QuarantineFilter{Tenant: "demo"}); err != nil || got != want {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if _, err := b.Reingest(ctx, slow{l}, fleet.QuarantineFilter{Tenant: "demo"}); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		if err := b.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestQualityIsCountedAndFlushed(t *testing.T) { // REL-12

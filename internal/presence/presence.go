@@ -8,6 +8,9 @@
 // offline for that reason (station_lost), except those with a session of their own; when it is back each has its grace anew.
 // What its children say through it counts as a sign of the station too.
 //
+// It has to run in one process for a journal, one with a door: another would hear nothing of the devices of the first, call them
+// silent, and keep its states under the same keys.
+//
 // Offline and connected (fleet.Link) means: its connection is up, and nothing came for several intervals.
 //
 // Only app may import it. It imports fleet, wire and obs.

@@ -133,7 +133,7 @@ func TestALostSecretLocksNobodyOut(t *testing.T) {
 	first, err := p.Register(t.Context(), washer("WM-1"))
 	must(t, err)
 	admit(t, p, "WM-1", first)
-	made := []string{first}
+	made := append(make([]string, 0, 5), first)
 	for range 4 {
 		secret, err := p.Rotate(t.Context(), key("WM-1"))
 		must(t, err)
