@@ -15,8 +15,10 @@ import (
 
 // cursor reads a packet's body. After the first value that is not there everything it returns is zero, and bad says so.
 type cursor struct {
-	b   []byte
-	bad bool
+	b       []byte
+	bad     bool
+	notText bool // bad because of a text that is none
+	long    bool // bad because of a variable byte integer that does not end
 }
 
 func (c *cursor) take(n int) []byte {
@@ -60,7 +62,7 @@ func (c *cursor) varint() int {
 			return n
 		}
 	}
-	c.bad = true
+	c.bad, c.long = true, true
 	return 0
 }
 
@@ -71,9 +73,20 @@ func (c *cursor) data() []byte { return c.take(int(c.uint16())) }
 func (c *cursor) text() []byte {
 	b := c.data()
 	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
-		c.bad = true
+		c.bad, c.notText = true, true
 	}
 	return b
+}
+
+// end is for after the last value.
+func (c *cursor) end() error {
+	switch {
+	case c.bad:
+		return packets.ErrMalformedPacket
+	case len(c.b) > 0:
+		return errSurplus
+	}
+	return nil
 }
 
 func (c *cursor) string() string { return string(c.text()) }
@@ -119,7 +132,10 @@ func propertySet(ids ...byte) uint64 {
 // that the specification allows.
 func (c *cursor) properties(set uint64, p *properties) error {
 	in := cursor{b: c.take(c.varint())}
-	if c.bad {
+	switch {
+	case c.long:
+		return packets.ErrMalformedVariableByteInteger
+	case c.bad:
 		return packets.ErrMalformedProperties
 	}
 	for len(in.b) > 0 {
@@ -132,16 +148,28 @@ func (c *cursor) properties(set uint64, p *properties) error {
 		}
 		p.seen |= 1 << id
 		switch allowed := in.property(id, p); {
+		case in.long:
+			return packets.ErrMalformedVariableByteInteger
+		case in.notText:
+			return packets.ErrMalformedInvalidUTF8
 		case in.bad:
-			return packets.ErrMalformedProperties
+			return errOverrun
 		case !allowed:
-			return packets.ErrProtocolViolation
+			return errValue
 		}
 	}
 	return nil
 }
 
-var errTwice = packets.Code{Code: packets.ErrProtocolViolation.Code, Reason: "protocol violation: a property is there twice"}
+// What mochi has no code for, because it lets it pass.
+var (
+	errTwice    = packets.Code{Code: packets.ErrProtocolViolation.Code, Reason: "protocol violation: a property is there twice"}
+	errValue    = packets.Code{Code: packets.ErrProtocolViolation.Code, Reason: "protocol violation: a property has a value that is not allowed"}
+	errReserved = packets.Code{Code: packets.ErrProtocolViolation.Code, Reason: "protocol violation: subscription options"}
+	errOverrun  = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: "malformed packet: a property reaches past their length"}
+	errSurplus  = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: "malformed packet: bytes after the end"}
+	errNotText  = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: "malformed packet: the user name is not UTF-8"}
+)
 
 // property reads one value and reports whether it is one that is allowed.
 func (c *cursor) property(id byte, p *properties) bool {
@@ -241,10 +269,7 @@ func decodePuback(body []byte, v5 bool) (id uint16, reason byte, err error) {
 			}
 		}
 	}
-	if c.bad || len(c.b) > 0 {
-		return id, reason, packets.ErrMalformedPacket
-	}
-	return id, reason, nil
+	return id, reason, c.end()
 }
 
 // decodeSubscribe returns the packet id and what is asked for; the filters may be any text.
@@ -265,8 +290,10 @@ func decodeSubscribe(body []byte, v5 bool) (uint16, []listening, error) {
 		switch {
 		case c.bad:
 			return id, nil, packets.ErrMalformedTopic
-		case l.qos == 3, !v5 && options > 3, options > 0x3f, options>>4 == 3:
-			return id, nil, packets.ErrProtocolViolationQosOutOfRange // MQTT-3.8.3-4, -5: and the reserved bits
+		case l.qos == 3, !v5 && options > 3:
+			return id, nil, packets.ErrProtocolViolationQosOutOfRange // MQTT-3.8.3-4
+		case options > 0x3f, options>>4 == 3:
+			return id, nil, errReserved // MQTT-3.8.3-5, and retain handling 3
 		}
 		filters = append(filters, l)
 	}
@@ -321,8 +348,5 @@ func decodeDisconnect(body []byte, v5 bool) (farewell, error) {
 			f.expiry, f.hasExpiry = p.expiry, p.has(packets.PropSessionExpiryInterval)
 		}
 	}
-	if c.bad || len(c.b) > 0 {
-		return f, packets.ErrMalformedPacket
-	}
-	return f, nil
+	return f, c.end()
 }

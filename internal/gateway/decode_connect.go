@@ -78,15 +78,15 @@ func decodeConnect(body []byte) (greeting, error) {
 		}
 	}
 	if flags&flagUsername != 0 {
-		g.username = c.string()
+		before := c.bad
+		if g.username = c.string(); c.notText && !before {
+			return g, errNotText // MQTT-3.1.3-11
+		}
 	}
 	if flags&flagPassword != 0 {
 		g.password = string(c.data())
 	}
-	if c.bad || len(c.b) > 0 {
-		return g, packets.ErrMalformedPacket
-	}
-	return g, nil
+	return g, c.end()
 }
 
 func checkFlags(flags, version byte) packets.Code {
