@@ -89,7 +89,12 @@ func launch(t testing.TB, dir string, line []string) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.kill)
+	t.Cleanup(func() {
+		p.kill()
+		if strings.Contains(p.log.String(), "WARNING: DATA RACE") { // built with GOFLAGS=-race
+			t.Errorf("a data race in the server\n%s", p.log)
+		}
+	})
 	ready := make(chan struct{})
 	go func() {
 		p.read(stdout, ready)

@@ -67,7 +67,7 @@ func TestPresenceOfConnections(t *testing.T) {
 
 	p.stop(t)
 	p = start(t, dir, nil, args...)
-	eventually(t, 5*time.Second, check)
+	eventually(t, 15*time.Second, check)
 	stays = enter("PC-004", nil)
 	if !publish(stays, "PC-004", "telemetry", `{"seq":2,"cycles":1}`) {
 		t.Error("not acknowledged")
@@ -78,7 +78,7 @@ func TestPresenceOfConnections(t *testing.T) {
 	p.conserved(t)
 	p.kill()
 	p = start(t, dir, nil, args...)
-	eventually(t, 5*time.Second, func() error { return p.linkIs(t, "PC-004", true, "connected") })
+	eventually(t, 15*time.Second, func() error { return p.linkIs(t, "PC-004", true, "connected") })
 	stays = enter("PC-004", nil)
 	if !publish(stays, "PC-004", "telemetry", `{"seq":3,"cycles":1}`) {
 		t.Error("not acknowledged")
@@ -120,9 +120,9 @@ func TestStationAndItsChildren(t *testing.T) {
 			t.Fatalf("report of %s: %v", serial, tok.Error())
 		}
 	}
-	report("ST-T1")
-	report("ST-T2")
 	eventually(t, 10*time.Second, func() error {
+		report("ST-T1")
+		report("ST-T2")
 		return errors.Join(p.linkIs(t, "ST-BASE", true, "connected"), p.linkIs(t, "ST-T1", true, "heard"), p.linkIs(t, "ST-T2", true, "heard"))
 	})
 	eventually(t, 10*time.Second, func() error { // a child is lost: only the first goes on

@@ -67,6 +67,7 @@ func (d *rawDevice) publish(topic, payload string) byte {
 
 func (d *rawDevice) write(b []byte) {
 	d.t.Helper()
+	_ = d.c.SetDeadline(time.Now().Add(rawPatience))
 	if _, err := d.c.Write(b); err != nil {
 		d.t.Fatal(err)
 	}
