@@ -20,6 +20,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,6 +75,9 @@ func (c Config) Validate() error {
 	}
 	if c.Database == "" {
 		errs = append(errs, errors.New(`history.database "": want a name`))
+	}
+	if strings.Contains(c.Database, "/") {
+		errs = append(errs, fmt.Errorf("history.database %q: want a name without '/': InfluxDB 1.8 reads what follows as a retention policy", c.Database))
 	}
 	for _, f := range []struct {
 		name  string
