@@ -42,10 +42,10 @@ func command(c *fleet.Command) Command {
 type sendIn struct {
 	DeviceRef
 	Body struct {
-		Name     string         `json:"name" minLength:"1" maxLength:"64" doc:"one of the model's commands"`
-		Args     map[string]any `json:"args,omitempty" doc:"what the command needs"`
-		ExpiresS int64          `json:"expires_s,omitempty" minimum:"1" maximum:"2592000" doc:"seconds after which it is not done any more; default a day"`
-		ID       string         `json:"id,omitempty" maxLength:"64" doc:"your own id: sending it twice makes one command"`
+		Name     string                     `json:"name" minLength:"1" maxLength:"64" doc:"one of the model's commands"`
+		Args     map[string]json.RawMessage `json:"args,omitempty" doc:"what the command needs"`
+		ExpiresS int64                      `json:"expires_s,omitempty" minimum:"1" maximum:"2592000" doc:"seconds after which it is not done any more; default a day"`
+		ID       string                     `json:"id,omitempty" maxLength:"64" doc:"your own id: sending it twice makes one command"`
 	}
 }
 

@@ -130,11 +130,11 @@ func (f *fixture) did(t *testing.T, want string) {
 
 func TestCommands(t *testing.T) {
 	f := newFixture(t)
-	c := f.call(t, "POST", "/devices/demo/WM-1/commands", `{"name":"restart","args":{"in_s":5},"expires_s":60}`, 200)
+	c := f.call(t, "POST", "/devices/demo/WM-1/commands", `{"name":"restart","args":{"in_s":5,"big":9007199254740993},"expires_s":60}`, 200)
 	if c["state"] != "waiting" || c["final"] != false || c["by"] != "agent:api" || len(c["audit"].([]any)) != 1 {
 		t.Errorf("%v", c)
 	}
-	if sent := f.commands[0]; string(sent.Args) != `{"in_s":5}` || !sent.ExpiresAt.Equal(at.Add(time.Minute)) || sent.Device.Serial != "WM-1" {
+	if sent := f.commands[0]; string(sent.Args) != `{"big":9007199254740993,"in_s":5}` || !sent.ExpiresAt.Equal(at.Add(time.Minute)) || sent.Device.Serial != "WM-1" {
 		t.Errorf("%+v", sent)
 	}
 	if got := f.call(t, "GET", "/commands?device=WM-1&open=true", "", 200); len(got["commands"].([]any)) != 1 {
