@@ -56,10 +56,11 @@ type Point struct {
 
 // Link is whether a device can be reached, as the server sees it.
 type Link struct {
-	Online bool       `json:"online"`
-	Cause  string     `json:"cause" enum:"connected,heard,disconnected,lost,will,silent,station_lost,revoked"`
-	Since  time.Time  `json:"since"`
-	Heard  *time.Time `json:"heard,omitempty" doc:"when anything last came from it"`
+	Online    bool       `json:"online"`
+	Connected bool       `json:"connected" doc:"its connection is up; with cause silent: connected, and says nothing"`
+	Cause     string     `json:"cause" enum:"connected,heard,disconnected,lost,will,silent,station_lost,revoked"`
+	Since     time.Time  `json:"since"`
+	Heard     *time.Time `json:"heard,omitempty" doc:"when anything last came from it"`
 }
 
 type devicesIn struct {
@@ -168,7 +169,7 @@ func (a *api) getDevice(ctx context.Context, in *DeviceRef) (*deviceOut, error) 
 	out := &deviceOut{}
 	out.Body.Device = device(d, worst)
 	if l, ok := a.deps.Links.State(d.Key); ok {
-		out.Body.Link = &Link{l.Online, l.Cause, l.Since.UTC(), moment(l.Heard)}
+		out.Body.Link = &Link{l.Online, l.Connected, l.Cause, l.Since.UTC(), moment(l.Heard)}
 	}
 	r, err := a.deps.History.Latest(ctx, d.Key, d.Model)
 	if fleet.CodeOf(err) == fleet.CodeNotFound {
