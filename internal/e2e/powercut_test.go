@@ -111,14 +111,19 @@ func record(t *testing.T, roles string, args ...string) *recording {
 				d.answer(packets.Puback)
 			}
 		}
-		if purging && round%5 == 4 {
-			<-time.After(700 * time.Millisecond) // a purge may come, at most one a second
+		if purging && round == cutRounds*2/3 { // there is enough for a purge
+			eventually(t, 10*time.Second, func() error {
+				if p.metric(t, "aftercare_journal_trimmed_records_total", "") == 0 {
+					return errNotYet
+				}
+				return nil
+			})
 		}
 	}
 	p.stop(t)
 	r := &recording{top: dir}
 	r.calls, r.lines = readSysCalls(t, trace)
-	r.pubacks = pubacks(t, r.calls)
+	r.pubacks = pubacks(t, r.calls, p.mqtt)
 	if len(r.pubacks) != sent {
 		t.Fatalf("the trace shows %d PUBACKs of %d: it is not read rightly", len(r.pubacks), sent)
 	}

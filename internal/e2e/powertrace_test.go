@@ -18,7 +18,7 @@ const diskCalls = "openat,creat,write,writev,pwrite64,pwritev,pwritev2,fsync,fda
 
 // recorder is what stands before the server's command line.
 func recorder(t testing.TB, trace string) []string {
-	return []string{tool(t, "strace"), "-f", "--seccomp-bpf", "-yy", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=" + diskCalls}
+	return []string{tool(t, "strace"), "-f", "--seccomp-bpf", "-yy", "-xx", "-s", "8000000", "-o", trace, "-e", "trace=" + diskCalls}
 }
 
 // A sysCall is one line of a trace, or two when others came between. What begins may have happened from its begin on, and has
@@ -177,12 +177,12 @@ func number(t testing.TB, arg string) int64 {
 	return n
 }
 
-// pubacks finds at which line the PUBACK of each packet began to be written to a socket. Every packet has an id of its own.
-func pubacks(t testing.TB, calls []*sysCall) map[int]int {
+// pubacks finds at which line the PUBACK of each packet began to be written to a socket of the door for devices. Every packet has an id of its own.
+func pubacks(t testing.TB, calls []*sysCall, door string) map[int]int {
 	t.Helper()
 	at := map[int]int{}
 	for _, c := range calls {
-		if !strings.HasPrefix(c.on, "TCP") {
+		if !strings.HasPrefix(c.on, "TCP:["+door+"->") {
 			continue
 		}
 		if c.name != "write" {
