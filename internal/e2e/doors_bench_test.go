@@ -141,7 +141,7 @@ func BenchmarkChain(b *testing.B) {
 // BenchmarkHerd kills the server while as many devices as the limit of open files allows report, and takes the time until all are back
 // (REL-13). Everything that was acknowledged before, during and after must be in the database in the end.
 func BenchmarkHerd(b *testing.B) {
-	const herds, each = 2, 9_900 // two generators: each may open as many files as the server
+	const herds, each = 2, 9_850 // two generators: each may open as many files as the server
 	dir := b.TempDir()
 	h := settle(b, dir, "HD", herds*each)
 	files := split(b, h.fleet, herds)

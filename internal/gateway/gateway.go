@@ -97,8 +97,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.limitClients()
 	close(g.ready)
-	g.warnOfFileLimit()
 
 	var parts sync.WaitGroup
 	for t, ln := range lns {

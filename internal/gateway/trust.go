@@ -52,6 +52,9 @@ func (g *Gateway) loadTrust() error {
 	if len(errs) > 0 {
 		return fmt.Errorf("gateway: %w", errors.Join(errs...))
 	}
+	if g.cfg.TLS.ClientCA != "" && len(g.cfg.TLS.CRL) == 0 {
+		g.log.Warn("mqtt gateway: no revocation list is named (gateway.tls.crl): a device's certificate is good until it expires, unless the device is revoked in the registry")
+	}
 	g.trust = &trust{seen: seen}
 	g.use(m)
 	return nil
