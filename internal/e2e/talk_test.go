@@ -102,7 +102,13 @@ type listener struct {
 // listen connects a device and subscribes to its commands.
 func listen(t testing.TB, p *process, model, serial, secret string) *listener {
 	t.Helper()
-	l := &listener{t: t, c: connect(t, p, serial, secret), topic: "devices/" + tenant + "/" + model + "/" + serial + "/", orders: make(chan order, 100)}
+	return hears(t, connect(t, p, serial, secret), "devices/"+tenant+"/"+model+"/"+serial+"/")
+}
+
+// hears subscribes a connection to the commands of the device whose topics begin so.
+func hears(t testing.TB, c mqtt.Client, topic string) *listener {
+	t.Helper()
+	l := &listener{t: t, c: c, topic: topic, orders: make(chan order, 100)}
 	tok := l.c.Subscribe(l.topic+"command", 1, func(_ mqtt.Client, m mqtt.Message) {
 		var o order
 		if err := json.Unmarshal(m.Payload(), &o); err != nil {
@@ -111,7 +117,7 @@ func listen(t testing.TB, p *process, model, serial, secret string) *listener {
 		l.orders <- o
 	})
 	if !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
-		t.Fatalf("%s subscribes: %v", serial, tok.Error())
+		t.Fatalf("subscribe to %scommand: %v", topic, tok.Error())
 	}
 	return l
 }
