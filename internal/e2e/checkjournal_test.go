@@ -35,6 +35,7 @@ func TestCheckJournal(t *testing.T) {
 		}
 	}
 	check(1, "in use by process")
+	p.conserved(t)
 	p.stop(t)
 	check(0, "no mistakes", "no damage")
 

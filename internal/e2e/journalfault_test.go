@@ -110,6 +110,7 @@ func TestFullDisk(t *testing.T) {
 		return nil
 	})
 	d.send(t, 20)
+	p.conserved(t)
 	p.stop(t)
 
 	p = start(t, dir, nil, "--history.embedded.listen", influx)
@@ -121,6 +122,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s is %v", name, n)
 		}
 	}
+	p.conserved(t)
 	p.stop(t)
 }
 
