@@ -25,7 +25,7 @@ a file named by a path below the working directory keeps that path there, others
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDetectAnomaly())
+	cmd.AddCommand(newDetectAnomaly(), newDetectMulti())
 	return cmd
 }
 
@@ -83,7 +83,7 @@ func detectJobs(out string, files []string) ([]detectJob, error) {
 }
 
 // run reads the file row by row through answer, which is given the first row once and returns what to do with each
-// further row: the row of the answer. Nothing half is left behind: the file with the answers gets its name at the end.
+// further row: the row of the answer. sep separates the columns that are read, a comma those of the answers. Nothing half is left behind: the file with the answers gets its name at the end.
 func (j detectJob) run(sep rune, header []string, answer func(first []string) (func(row []string) ([]string, error), error)) (err error) {
 	in, err := os.Open(j.in)
 	if err != nil {
@@ -124,7 +124,6 @@ func (j detectJob) rows(in io.Reader, out io.Writer, sep rune, header []string, 
 	if err != nil {
 		return fmt.Errorf("%s: %w", j.in, err)
 	}
-	w.Comma = sep
 	_ = w.Write(header) // what went wrong is kept until Flush
 	for {
 		row, err := r.Read()
