@@ -37,6 +37,7 @@ var mayImport = map[string]struct {
 	"history/embedded":          {edge, "the server in the process is a part of its own"},
 	"rules":                     {edge, "rules read records, nothing else"},
 	"rules/engine":              {append([]string{"rules"}, edge...), "runs programs made by rules"},
+	"rules/ruletest":            {[]string{"fleet", "wire", "rules"}, "runs rules on records it makes"},
 	"rules/detect":              {append([]string{"rules"}, edge...), "detectors are functions of rules"},
 	"cases":                     {[]string{"fleet", "obs"}, "decides; stores through an interface"},
 	"commands":                  {[]string{"fleet", "obs"}, "decides; stores through an interface"},

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Load reads every *.yaml and *.yml file under fsys as a rule pack and compiles the rules for the models they apply to,
+// Load reads every *.yaml and *.yml file under fsys, but for tests (IsTest), as a rule pack and compiles the rules for the models they apply to,
 // with DefaultConfig. It returns every mistake it can find, sorted by file and line; rules with a mistake are not in the
 // set. The set is never nil.
 func Load(fsys fs.FS, models []fleet.Model) (*Set, []fleet.Problem) {
@@ -35,7 +35,7 @@ func (c Config) Load(fsys fs.FS, models []fleet.Model) (*Set, []fleet.Problem) {
 		if err != nil {
 			return err
 		}
-		if ext := path.Ext(name); d.IsDir() || (ext != ".yaml" && ext != ".yml") {
+		if ext := path.Ext(name); d.IsDir() || (ext != ".yaml" && ext != ".yml") || IsTest(name) {
 			return nil
 		}
 		body, err := fs.ReadFile(fsys, name)
@@ -57,6 +57,11 @@ func (c Config) Load(fsys fs.FS, models []fleet.Model) (*Set, []fleet.Problem) {
 		return a.File < b.File || a.File == b.File && a.Line < b.Line
 	})
 	return newSet(c, l.rules, programs), slices.Compact(l.problems) // two looks at one text may see the same mistake
+}
+
+// IsTest reports whether a file holds tests of rules (package ruletest) and not a pack: its name ends in _test.yaml or _test.yml.
+func IsTest(name string) bool {
+	return strings.HasSuffix(name, "_test.yaml") || strings.HasSuffix(name, "_test.yml")
 }
 
 type loader struct {

@@ -9,7 +9,7 @@
 // with a dot, lists are no values. Depth, fields, names, texts and readings are bounded by MaxDepth, MaxKeys, MaxName,
 // MaxString and MaxReadings. Who sent it says the topic alone: nothing in a payload can name another device or model.
 //
-// Who may import it: journal, ingest, gateway, bridge, history, rules (with engine and detect), app, cmd. It imports fleet.
+// Who may import it: journal, ingest, gateway, bridge, history, rules (with engine, detect and ruletest), app, cmd. It imports fleet.
 package wire
 
 import (
