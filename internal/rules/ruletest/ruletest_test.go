@@ -188,3 +188,31 @@ func TestShippedRules(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryCodeHasARule: a fault code that a profile documents, other than the all-clear, opens an episode of some rule, and
+// OK ends it: a device that says what it suffers from is heard.
+func TestEveryCodeHasARule(t *testing.T) {
+	_, models, set := shipped(t)
+	codes := 0
+	for i := range models {
+		for _, c := range models[i].FaultCodes {
+			code := c.Code
+			if code == "OK" {
+				continue
+			}
+			codes++
+			life := test{model: &models[i], every: time.Minute, events: []event{{time.Minute, code}, {time.Hour, "OK"}}, until: 2 * time.Hour}
+			got := life.run(set)
+			phases := make([]fleet.Phase, 0, len(got))
+			for _, f := range got {
+				phases = append(phases, f.Phase)
+			}
+			if !slices.Equal(phases, []fleet.Phase{fleet.Opened, fleet.Cleared}) {
+				t.Errorf("%s: code %s gives %v, want one episode that OK ends", models[i].ID, code, phases)
+			}
+		}
+	}
+	if codes < 20 {
+		t.Errorf("only %d codes: the test does not see the profiles", codes)
+	}
+}
