@@ -38,10 +38,11 @@ test-race: test-setup ## run all tests under the race detector
 test-setup:
 	@bash .ci/setup
 
-check: fmt lint ## format, vet, lint, import rules, shipped configuration
+check: fmt lint ## format, vet, lint, import rules, shipped configuration and tests of rules
 	$(GO) vet $(PKGS)
 	$(GO) test -run 'TestImportRules' ./internal/e2e
 	$(GO) run ./cmd/aftercare check
+	$(GO) run ./cmd/aftercare rules test
 
 fmt:
 	@bad=$$(gofmt -l cmd internal firmware-sim configs); test -z "$$bad" || { echo "not formatted:"; echo "$$bad"; exit 1; }
