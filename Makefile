@@ -3,6 +3,7 @@ SHELL := /bin/bash
 GO ?= go
 BIN := bin
 DATA ?= data
+DETECT_DATA ?= ../shared/data
 PKGS := ./...
 LINT := $(shell $(GO) env GOPATH)/bin/golangci-lint
 LINT_VERSION := v2.15.0
@@ -11,7 +12,7 @@ FUZZTIME ?= 5s
 QUIET := grep --line-buffered -vE '^(=== |PASS$$)|^ *--- PASS|\[no test files\]$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-data test test-race test-setup check fmt lint bench fuzz powercuts
+.PHONY: help build run clean-data test test-race test-setup check fmt lint bench detect fuzz powercuts
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -53,6 +54,9 @@ lint:
 
 bench: ## run the benchmarks (BENCH=regexp, COUNT=n); compare with benchstat
 	$(GO) test -run xxx -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) $(PKGS)
+
+detect: build ## measure the detectors on labelled public data (DETECT_DATA=folder)
+	@.ci/detect $(BIN)/aftercare $(DETECT_DATA)
 
 powercuts: test-setup ## cut the power of a recorded server at many random moments (POWERCUTS=1000); the tests do 100
 	POWERCUTS=$(or $(POWERCUTS),1000) $(GO) test -v -count=1 -run TestPowerCut ./internal/e2e

@@ -21,7 +21,8 @@ func newDetect() *cobra.Command {
 		Short: "Run a detector over CSV files, to see whether it suits the data; needs no server",
 		Long: `Runs a detector over CSV files in the order of their rows, as if they came in one by one: a row's answer depends on the rows above it
 only. Every file is a series of its own, and all are treated alike. The answers go to a folder, one file for each file, a row for each row:
-a file named by a path below the working directory keeps that path there, others keep theirs below the deepest folder they share.`,
+a file named by a path below the working directory keeps that path there, others keep theirs below the deepest folder they share,
+with its name if all of them are in it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -49,6 +50,9 @@ func detectJobs(out string, files []string) ([]detectJob, error) {
 			for shared != filepath.Dir(shared) && !strings.HasPrefix(path, shared+string(filepath.Separator)) {
 				shared = filepath.Dir(shared)
 			}
+		}
+		if !slices.ContainsFunc(rel, func(path string) bool { return filepath.Dir(path) != shared }) {
+			shared = filepath.Dir(shared) // one folder: its name tells the answers of several runs apart
 		}
 		for i, path := range rel {
 			r, err := filepath.Rel(shared, path)

@@ -50,6 +50,12 @@ func TestDetectAnomalyFiles(t *testing.T) {
 	if strings.Join(short, "\n") != strings.Join(long[:301], "\n") {
 		t.Error("what comes later changed what was said before")
 	}
+	if err := runDetect(t, "anomaly", "--out", filepath.Join(dir, "out3"), two); err != nil {
+		t.Fatal(err)
+	}
+	if got := scoresIn(t, filepath.Join(dir, "out3", "y", "1.csv")); len(got) != 302 {
+		t.Errorf("%d rows", len(got))
+	}
 	t.Chdir(filepath.Join(dir, "in"))
 	if err := runDetect(t, "anomaly", "--out", "../out2", "x/1.csv"); err != nil {
 		t.Fatal(err)
@@ -79,12 +85,12 @@ func TestDetectAnomalyMistakes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), in) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
-		if left, _ := os.ReadDir(out); len(left) != 0 {
+		if left, _ := filepath.Glob(filepath.Join(out, "*", "*")); len(left) != 0 {
 			t.Errorf("%q left %v", text, left)
 		}
 	}
 	in := put(t, filepath.Join(dir, "in.csv"), "timestamp,value\n1,2\n")
-	if err := runDetect(t, "anomaly", "--out", dir, in); err == nil {
+	if err := runDetect(t, "anomaly", "--out", filepath.Dir(dir), in); err == nil {
 		t.Error("the input was overwritten")
 	}
 	if err := runDetect(t, "anomaly", "--out", out, in, in); err == nil {
