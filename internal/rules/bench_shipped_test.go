@@ -1,0 +1,98 @@
+package rules_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/registry"
+	"aftercare/internal/rules"
+	"aftercare/internal/wire"
+)
+
+// usual is what a healthy device of each shipped model sends at every interval.
+var usual = map[string][]fleet.Field{
+	"washer-w7":      numbers("power_w", 2, "water_temp_c", 21.5, "cycles", 812, "drain_s", 55.2, "vibration_mm_s", 6.1),
+	"fridge-f3":      numbers("fridge_c", 5.1, "freezer_c", -18.4, "ambient_c", 22, "compressor_w", 65, "compressor_duty", 38, "door_s", 0, "freezer_door_s", 0, "filter_l", 120),
+	"ev-charger-e11": numbers("power_kw", 7.2, "energy_kwh", 1200, "plug_c", 41, "residual_ma", 0.4, "mains_v", 231, "relay_cycles", 900),
+	"laptop-l4":      numbers("charge_pct", 71, "battery_health_pct", 93, "battery_cycles", 80, "battery_c", 31, "cpu_c", 52, "fan_rpm", 2100, "disk_wear_pct", 4),
+	"drill-d18":      numbers("charge_pct", 71, "pack_c", 25, "motor_h", 50, "motor_c", 40, "gear_mm_s", 3, "capacity_pct", 97, "pack_cycles", 70),
+	"printer-p5":     numbers("pages", 9000, "toner_pct", 55, "drum_pct", 80, "jams", 12, "fuser_c", 190, "power_w", 30, "waste_pct", 20),
+	"base-b4":        numbers("temp_c", 33, "fan_rpm", 1500, "mains_v", 230, "link_dbm", -60, "tools", 4, "charging", 2),
+	"mower-m2":       numbers("battery_pct", 65, "battery_c", 28, "blade_h", 12, "blade_rpm", 0, "tilt_deg", 2, "mowed_m2", 9000, "outside_c", 18, "contact_ohm", 1),
+}
+
+// numbers makes fields of name, value pairs.
+func numbers(kv ...any) (out []fleet.Field) {
+	for i := 0; i < len(kv); i += 2 {
+		var v float64
+		switch n := kv[i+1].(type) {
+		case int:
+			v = float64(n)
+		case float64:
+			v = n
+		}
+		out = append(out, fleet.Field{Name: kv[i].(string), Value: fleet.Value{Type: fleet.Float, Float: v}})
+	}
+	return out
+}
+
+// shipped loads the rule packs and models of the configs folder.
+func shipped(b *testing.B) (*rules.Set, []fleet.Model) {
+	b.Helper()
+	models, problems := registry.LoadModels(os.DirFS("../../configs/models"))
+	if len(problems) > 0 {
+		b.Fatal(problems)
+	}
+	set, bad := rules.Load(os.DirFS("../../configs/rules"), models)
+	if len(bad) > 0 {
+		b.Fatal(bad)
+	}
+	return set, models
+}
+
+// BenchmarkBatchShippedPacks steps batches of 500 readings of 8,000 devices of all shipped models with the shipped rules: from
+// a record of the journal to its findings, on one core.
+func BenchmarkBatchShippedPacks(b *testing.B) {
+	set, models := shipped(b)
+	const devices, size = 8000, 500
+	var known []string
+	for _, m := range models {
+		if usual[m.ID] != nil {
+			known = append(known, m.ID)
+		}
+	}
+	batch := func(round, from int, body []byte) wire.Record {
+		at := time.UnixMilli(1_700_000_000_000).Add(time.Duration(round) * 10 * time.Minute)
+		for n := from; n < from+size; n++ {
+			model := known[n%len(known)]
+			r := fleet.Reading{
+				Device: fleet.DeviceKey{Tenant: "demo", Serial: fmt.Sprintf("D-%05d", n)}, Model: model,
+				Time: at, Boot: 1, Seq: int64(round), HasSeq: true, Fields: usual[model],
+			}
+			body = wire.AppendReading(body, &r)
+		}
+		return wire.Record{Kind: wire.KindReadings, Received: at.Add(time.Second), Body: body}
+	}
+	s := rules.NewState(set)
+	step := func(rec *wire.Record) {
+		if found := s.Step(rec, nil); len(found) > 0 {
+			b.Fatalf("a healthy fleet has findings: %+v", found[0])
+		}
+	}
+	var body []byte
+	round, from := 0, 0
+	for b.Loop() {
+		b.StopTimer()
+		rec := batch(round, from, body[:0])
+		body = rec.Body
+		b.StartTimer()
+		step(&rec)
+		if from += size; from == devices {
+			round, from = round+1, 0
+		}
+	}
+	b.ReportMetric(float64(b.N)*size/b.Elapsed().Seconds(), "readings/s")
+}
