@@ -138,7 +138,7 @@ func BenchmarkState(b *testing.B) {
 	perDevice := (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / benchDevices
 	var bytes int
 	for b.Loop() {
-		s.Resave(0)
+		s.Resave()
 		bytes = 0
 		id := uint32(0)
 		for _, c := range s.Save(1<<20, func() uint32 { id++; return id }) {
@@ -165,7 +165,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		}
 		s.dirty = s.dirty[:0]
 		for _, d := range s.devices {
-			d.dirty = false
+			d.epoch = 0
 		}
 		round++
 	}

@@ -31,9 +31,9 @@ type device struct {
 	wake   int64    // partition clock at which the state wants to look at it without a reading; later: never
 	active []episode
 	seen   [2]dedupe
-	upload bool // catching up: its readings are of the past
-	dirty  bool // changed since the last snapshot
-	chunk  uint32
+	upload bool   // catching up: its readings are of the past
+	epoch  uint32 // the state's when it changed last; 0: not since it was saved
+	chunk  uint32 // of a snapshot that holds its newest copy, and how many bytes
 	size   uint32
 }
 

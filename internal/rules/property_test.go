@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -157,9 +158,13 @@ func TestSameFindingsWhateverTheDelivery(t *testing.T) {
 		var found []fleet.Finding
 		for i := 0; i < len(recs); i++ {
 			found = s.Step(&recs[i], found)
-			if rapid.IntRange(0, 4).Draw(t, "snapshot") == 0 {
+			switch rapid.IntRange(0, 4).Draw(t, "snapshot") {
+			case 0:
 				saved.save(s, i+1)
+			case 1:
+				saved.begin(s, i+1)
 			}
+			saved.work(s, rapid.IntRange(0, 2).Draw(t, "encode"))
 			if rapid.IntRange(0, 9).Draw(t, "crash") == 0 {
 				s, i = saved.restore(t)
 				i--
@@ -182,17 +187,45 @@ type stored struct {
 	header []byte
 	chunks []Chunk
 	at     int
+	hash   string // of the state that is saved
 	ids    uint32
+
+	saving *Saving // one that is encoded while the state goes on, with what it began with
+	begun  struct {
+		header []byte
+		at     int
+		hash   string
+	}
 }
 
 func newStored(set *Set) *stored { return &stored{set: set, header: NewState(set).Header()} }
 
+// save saves all at once.
 func (m *stored) save(s *State, at int) {
-	if m.ids%3 == 2 {
-		s.Resave(0)
+	m.work(s, math.MaxInt)
+	m.begin(s, at)
+	m.work(s, math.MaxInt)
+}
+
+// begin begins to save, unless that goes on.
+func (m *stored) begin(s *State, at int) {
+	if m.saving != nil {
+		return
 	}
-	m.chunks = append(m.chunks, s.Save(300, func() uint32 { m.ids++; return m.ids })...)
-	m.header, m.at = s.Header(), at
+	if m.ids%3 == 2 {
+		s.Resave()
+	}
+	m.begun.header, m.begun.at, m.begun.hash = s.Header(), at, s.Hash()
+	m.saving = s.BeginSave(300, func() uint32 { m.ids++; return m.ids })
+}
+
+// work encodes up to n devices of what was begun.
+func (m *stored) work(s *State, n int) {
+	if m.saving == nil || !m.saving.Go(n) {
+		return
+	}
+	m.chunks = append(m.chunks, m.saving.Chunks()...)
+	m.header, m.at, m.hash, m.saving = m.begun.header, m.begun.at, m.begun.hash, nil
 	held := s.Held()
 	m.chunks = slices.DeleteFunc(m.chunks, func(c Chunk) bool { return held[c.ID] == 0 })
 }
@@ -202,6 +235,10 @@ func (m *stored) restore(t interface{ Fatal(...any) }) (*State, int) {
 	if err != nil || len(ended) > 0 {
 		t.Fatal("restore", err, ended)
 	}
+	if m.hash != "" && s.Hash() != m.hash {
+		t.Fatal("what is restored is not the state as it was when the snapshot began")
+	}
+	m.saving = nil // a crash ends it
 	return s, m.at
 }
 

@@ -11,64 +11,12 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// Chunk is a part of a snapshot: some devices, encoded. A device's newest chunk counts.
-type Chunk struct {
-	ID   uint32
-	Body []byte
-}
-
-// Save encodes the devices that changed since the last Save into chunks of at most limit bytes (more only for a single
-// device that is larger) and takes them as saved. newID gives the chunks their ids, never 0.
-func (s *State) Save(limit int, newID func() uint32) []Chunk {
-	if len(s.dirty) == 0 {
-		return nil
-	}
-	numbers := s.numbers()
-	var out []Chunk
-	var body []byte
-	id := newID()
-	for _, d := range s.dirty {
-		d.dirty = false
-		from := len(body)
-		body = appendDevice(body, d, numbers[d.p.model], s.uploading(d))
-		if len(body) > limit && from > 0 {
-			out = append(out, Chunk{ID: id, Body: body[:from:from]})
-			body = append(make([]byte, 0, limit), body[from:]...)
-			id, from = newID(), 0
-		}
-		d.chunk, d.size = id, uint32(len(body)-from) //nolint:gosec // a device has some kilobytes
-	}
-	s.dirty = s.dirty[:0]
-	return append(out, Chunk{ID: id, Body: body})
-}
-
 func (s *State) numbers() map[string]int {
 	out := map[string]int{}
 	for i, id := range slices.Sorted(maps.Keys(s.set.programs)) {
 		out[id] = i
 	}
 	return out
-}
-
-// Held returns how many bytes of each chunk are still the newest copy of a device. A chunk that is not in it is not needed
-// any more.
-func (s *State) Held() map[uint32]int {
-	out := map[uint32]int{}
-	for _, d := range s.devices {
-		if d.chunk != 0 {
-			out[d.chunk] += int(d.size)
-		}
-	}
-	return out
-}
-
-// Resave makes the next Save write the devices of a chunk again (0: of all chunks), so that the chunk is free.
-func (s *State) Resave(chunk uint32) {
-	for _, d := range s.devices {
-		if chunk == 0 || d.chunk == chunk {
-			s.touch(d)
-		}
-	}
 }
 
 // Header encodes what the state knows besides the devices.
@@ -99,15 +47,19 @@ func Restore(set *Set, header, layout []byte, chunks []Chunk) (*State, []fleet.F
 			if err != nil {
 				return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
 			}
-			d.chunk, d.size = c.ID, uint32(before-len(r.b)) //nolint:gosec // a part of a chunk
+			if old := s.devices[d.key]; old != nil {
+				s.place(old, 0, 0)
+				delete(s.devices, d.key)
+			}
+			size := before - len(r.b)
 			delete(ended, d.key)
 			for i := range gone {
 				ended[d.key] = append(ended[d.key], s.ended(d, m, &gone[i], s.clock))
 			}
 			if m.to == nil {
-				delete(s.devices, d.key)
 				continue
 			}
+			s.place(d, c.ID, size)
 			s.devices[d.key] = d
 		}
 	}
@@ -145,7 +97,7 @@ func (s *State) rebind(d *device, p *program) {
 	for i := range gone {
 		s.out = append(s.out, s.ended(fresh, &m, &gone[i], s.rec.Received.UnixMilli()))
 	}
-	fresh.dirty, fresh.chunk, fresh.size, fresh.wake = d.dirty, d.chunk, d.size, d.wake
+	fresh.epoch, fresh.chunk, fresh.size, fresh.wake = d.epoch, d.chunk, d.size, d.wake
 	*d = *fresh
 }
 

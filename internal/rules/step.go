@@ -28,6 +28,9 @@ type State struct {
 	gap     int64 // ms of receipt time in which we did not receive: they count for nothing
 	wakes   wakeHeap
 	dirty   []*device
+	epoch   uint32         // grows with every snapshot that begins: see device.epoch
+	saving  *Saving        // the snapshot that is being made; nil: none
+	held    map[uint32]int // bytes of each chunk that are the newest copy of a device
 	counts  Counts
 
 	env     env
@@ -39,7 +42,7 @@ type State struct {
 
 // NewState returns the empty state of a partition.
 func NewState(set *Set) *State {
-	return &State{set: set, cfg: set.cfg, devices: map[fleet.DeviceKey]*device{}, clock: never}
+	return &State{set: set, cfg: set.cfg, devices: map[fleet.DeviceKey]*device{}, clock: never, epoch: 1, held: map[uint32]int{}}
 }
 
 // Counts returns what was counted so far.
@@ -106,10 +109,11 @@ func (s *State) step(r *fleet.Reading) {
 		key := fleet.DeviceKey{Tenant: string([]byte(r.Device.Tenant)), Serial: string([]byte(r.Device.Serial))}
 		d = newDevice(key, p)
 		s.devices[key] = d
-	} else if d.p != p {
-		s.rebind(d, p)
 	}
 	s.touch(d)
+	if d.p != p {
+		s.rebind(d, p)
+	}
 	t := r.Time.UnixMilli()
 	if t <= 0 || t > s.rec.Received.UnixMilli()+s.cfg.MaxAhead.Milliseconds() {
 		t = s.rec.Received.UnixMilli() // no clock, or a wrong one
@@ -231,16 +235,10 @@ func (s *State) caughtUp(d *device, t int64) {
 }
 
 // uploading reports whether a device is sending its past: its last reading was old and not long ago.
-func (s *State) uploading(d *device) bool {
-	return d.upload && s.partition()-d.heard < s.cfg.Quiet.Milliseconds()
-}
+func (s *State) uploading(d *device) bool { return s.uploadingAt(d, s.partition()) }
 
-// touch notes that a device changed since the last snapshot.
-func (s *State) touch(d *device) {
-	if !d.dirty {
-		d.dirty = true
-		s.dirty = append(s.dirty, d)
-	}
+func (s *State) uploadingAt(d *device, partition int64) bool {
+	return d.upload && partition-d.heard < s.cfg.Quiet.Milliseconds()
 }
 
 // advance runs the device's timers that are due before t, each at its exact time, so that a timer does not depend on when

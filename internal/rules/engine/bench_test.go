@@ -10,7 +10,7 @@ import (
 	"aftercare/internal/wire"
 )
 
-// BenchmarkSnapshot100k makes snapshots of 100,000 devices of which all changed. It reports
+// BenchmarkSnapshot100k makes snapshots of 100,000 devices of which all changed, while readings go on to come in. It reports
 // how long a snapshot takes until its last byte is handed over, and the longest time evaluation stood still for it.
 func BenchmarkSnapshot100k(b *testing.B) {
 	const n, size = 100_000, 500
@@ -43,19 +43,27 @@ func BenchmarkSnapshot100k(b *testing.B) {
 		}
 		b.StartTimer()
 		begin := time.Now()
-		longest = max(longest, snapshotPauses(b, w))
+		longest = max(longest, snapshotPauses(b, w, func() { send(0, 50) }))
 		total += time.Since(begin)
 	}
 	b.ReportMetric(longest.Seconds()*1000, "pause-ms")
 	b.ReportMetric(total.Seconds()/float64(b.N), "s/snapshot")
 }
 
-// snapshotPauses takes a snapshot as the worker does and returns the longest time it kept the worker.
-func snapshotPauses(b *testing.B, w *worker) time.Duration {
+// snapshotPauses takes a snapshot as the worker does, with records stepped in between, and returns the longest time it kept
+// the worker from them.
+func snapshotPauses(b *testing.B, w *worker, step func()) (longest time.Duration) {
 	b.Helper()
-	start := time.Now()
-	w.snaps.begin(b.Context(), w)
-	longest := time.Since(start)
+	timed := func(f func()) {
+		start := time.Now()
+		f()
+		longest = max(longest, time.Since(start))
+	}
+	timed(func() { w.snaps.begin(w) })
+	for w.snaps.making != nil {
+		step()
+		timed(func() { w.snaps.work(b.Context(), w, slice) })
+	}
 	<-w.snaps.flight
 	return longest
 }

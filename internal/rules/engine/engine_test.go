@@ -294,7 +294,8 @@ func TestCompaction(t *testing.T) {
 		}
 		m.records = nil
 		w.seq = uint64(round + 1)
-		w.snaps.begin(context.Background(), w)
+		w.snaps.begin(w)
+		w.snaps.work(context.Background(), w, time.Hour)
 		<-w.snaps.flight
 	}
 	w.snaps.busy()

@@ -47,6 +47,7 @@ type snapshotter struct {
 	saved     atomic.Uint64
 
 	gens   []*manifest   // what is stored, newest first, at most two; the write's while one goes on
+	making *making       // the snapshot that is being encoded between records; nil: none
 	flight chan struct{} // closed when the write that goes on is done; nil: none
 	stop   context.CancelFunc
 
@@ -103,8 +104,8 @@ func (s *snapshotter) lower() []*manifest {
 	return changed
 }
 
-// begin encodes what changed and starts writing it, unless the last write still goes on or there is nothing new.
-func (s *snapshotter) begin(ctx context.Context, w *worker) {
+// begin starts a snapshot, unless the last one still goes on or there is nothing new. Its devices are encoded by work.
+func (s *snapshotter) begin(w *worker) {
 	if s.busy() {
 		return
 	}
@@ -114,25 +115,16 @@ func (s *snapshotter) begin(ctx context.Context, w *worker) {
 	}
 	s.anew = false
 	start := time.Now()
-	m, chunks := s.encode(w)
+	s.making = s.prepare(w)
+	s.making.lowered, s.making.start = lowered, start
 	s.metrics.snapshotPause.Observe(time.Since(start).Seconds())
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stop lets it finish, within the stop timeout
-	done := make(chan struct{})
-	s.flight, s.stop = done, cancel
-	go func() {
-		defer close(done)
-		defer cancel()
-		if s.again(ctx, lowered) == nil && s.write(ctx, m, chunks) == nil {
-			s.metrics.snapshotSeconds.Observe(time.Since(start).Seconds())
-			s.gens = append([]*manifest{m}, s.gens...)
-			s.gens = s.gens[:min(len(s.gens), 2)]
-			s.publish()
-		}
-	}()
 }
 
-// busy reports whether a write goes on.
+// busy reports whether a snapshot is being encoded or written.
 func (s *snapshotter) busy() bool {
+	if s.making != nil {
+		return true
+	}
 	if s.flight == nil {
 		return false
 	}
@@ -159,8 +151,14 @@ func (s *snapshotter) publish() {
 	}
 }
 
-// finish waits for the write that goes on and writes what is left, both within ctx. It returns with no goroutine left.
+// finish waits for the snapshot that goes on and writes what is left, both within ctx. It returns with no goroutine left.
 func (s *snapshotter) finish(ctx context.Context, w *worker) {
+	all := func() {
+		for s.making != nil {
+			s.work(ctx, w, slice)
+		}
+	}
+	all() // what it holds is from before anything that is broken now
 	wait := func() {
 		if s.flight == nil {
 			return
@@ -183,44 +181,35 @@ func (s *snapshotter) finish(ctx context.Context, w *worker) {
 		}
 		return
 	}
-	s.begin(ctx, w)
+	s.begin(w)
+	all()
 	wait()
 	if len(s.gens) > 0 && s.gens[0].Seq != w.seq {
 		s.log.Warn("the last snapshot was not written: more is read again at the next start", "sequence", w.seq)
 	}
 }
 
-// encode makes the next manifest and the chunks that are new in it. Evaluation stands still meanwhile.
-func (s *snapshotter) encode(w *worker) (*manifest, []rules.Chunk) {
+// prepare makes the next manifest but for its chunks, and begins to encode what is new in them.
+func (s *snapshotter) prepare(w *worker) *making {
 	m := &manifest{Generation: 1, Seq: w.seq, Set: w.set.Hash(), Layout: w.set.Layout(), Header: w.state.Header()}
-	var old []chunkRef
+	mk := &making{manifest: m}
 	used := map[uint32]bool{}
 	for i, g := range s.gens {
 		if i == 0 {
-			m.Generation, old = g.Generation+1, g.Chunks
+			m.Generation, mk.old = g.Generation+1, g.Chunks
 		}
 		for _, c := range g.Chunks {
 			used[c.ID] = true
 		}
 	}
-	s.compact(w.state, old)
+	s.compact(w.state, mk.old)
 	id := uint32(0)
-	chunks := w.state.Save(s.cfg.ChunkBytes-envelopeBytes, func() uint32 {
+	mk.saving = w.state.BeginSave(s.cfg.ChunkBytes-envelopeBytes, func() uint32 {
 		for id++; used[id]; id++ {
 		}
 		return id
 	})
-	held := w.state.Held()
-	for _, c := range old {
-		if held[c.ID] > 0 {
-			m.Chunks = append(m.Chunks, c)
-		}
-	}
-	for i := range chunks {
-		chunks[i].Body = seal(chunks[i].Body)
-		m.Chunks = append(m.Chunks, chunkRef{ID: chunks[i].ID, Size: len(chunks[i].Body), CRC: checksum(chunks[i].Body)})
-	}
-	return m, chunks
+	return mk
 }
 
 // slack is how many bytes of outdated copies are left alone.
@@ -237,14 +226,18 @@ func (s *snapshotter) compact(state *rules.State, old []chunkRef) {
 			live += held[c.ID]
 		}
 	}
+	var anew []uint32
 	for _, c := range old {
 		if stored <= 2*live+slack {
-			return
+			break
 		}
 		if held[c.ID] > 0 {
-			state.Resave(c.ID)
+			anew = append(anew, c.ID)
 			stored -= c.Size - held[c.ID]
 		}
+	}
+	if len(anew) > 0 {
+		state.Resave(anew...)
 	}
 }
 
@@ -299,7 +292,7 @@ func (s *snapshotter) load(ctx context.Context, set *rules.Set) (*rules.State, u
 			if err = restoreErr; err == nil {
 				s.gens = gens[i:]
 				if string(set.Layout()) != string(m.Layout) {
-					state.Resave(0) // the numbers in the old chunks mean something else now
+					state.Resave() // the numbers in the old chunks mean something else now
 					s.anew = true
 				}
 				s.publish()

@@ -74,9 +74,13 @@ func (w *worker) load(ctx context.Context) error {
 // consume steps what src gives until it fails or ctx ends.
 func (w *worker) consume(ctx context.Context, src wire.Source, next *time.Time, pause *backoff) error {
 	for {
-		fetch, cancel := context.WithDeadline(ctx, *next)
+		until := *next
+		if w.snaps.making != nil { // no record is waited for while there is something to encode
+			until = time.Now().Add(time.Millisecond)
+		}
+		fetch, cancel := context.WithDeadline(ctx, until)
 		recs, err := src.Fetch(fetch, w.cfg.FetchMax)
-		due := fetch.Err() != nil // ours: time for a snapshot
+		due := fetch.Err() != nil // ours: time for the snapshot
 		cancel()
 		if err != nil && (ctx.Err() != nil || !due) {
 			return err
@@ -91,11 +95,14 @@ func (w *worker) consume(ctx context.Context, src wire.Source, next *time.Time, 
 			}
 		}
 		if now := time.Now(); !now.Before(*next) {
-			w.snaps.begin(ctx, w)
+			w.snaps.begin(w)
 			*next = now.Add(w.cfg.SnapshotEvery)
 			if w.snaps.behind() { // a write from before the stream was set back still goes on
 				*next = now.Add(time.Second)
 			}
+		}
+		if w.snaps.making != nil {
+			w.snaps.work(ctx, w, slice)
 		}
 	}
 }

@@ -1,0 +1,125 @@
+package rules
+
+import (
+	"maps"
+	"slices"
+)
+
+// Chunk is a part of a snapshot: some devices, encoded. A device's newest chunk counts.
+type Chunk struct {
+	ID   uint32
+	Body []byte
+}
+
+// Saving is a snapshot in the making. It holds the state as it was when the snapshot began, however long it takes: a device
+// that is about to change is encoded first. So evaluation goes on between two calls of Go and stands still only for what
+// that call encodes.
+type Saving struct {
+	s       *State
+	limit   int
+	newID   func() uint32
+	numbers map[string]int
+	at      int64 // partition clock when it began
+	rest    []*device
+	id      uint32
+	body    []byte
+	done    []Chunk
+}
+
+// BeginSave begins to encode the devices that changed since the last one began, into chunks of at most limit bytes (more
+// only for a single device that is larger). newID gives the chunks their ids, never 0. One at a time: the one before it
+// must be done. Header gives the part that goes with it before the next Step.
+func (s *State) BeginSave(limit int, newID func() uint32) *Saving {
+	if s.saving != nil {
+		panic("rules: a snapshot begins while another is made")
+	}
+	sv := &Saving{s: s, limit: limit, newID: newID, numbers: s.numbers(), at: s.partition(), rest: s.dirty}
+	s.saving, s.dirty = sv, nil
+	s.epoch++
+	return sv
+}
+
+// Go encodes up to n devices and reports whether all are.
+func (sv *Saving) Go(n int) (done bool) {
+	for n = min(n, len(sv.rest)); n > 0; n-- {
+		d := sv.rest[0]
+		sv.rest = sv.rest[1:]
+		if d.epoch == sv.s.epoch-1 { // else it changed meanwhile and was encoded then
+			sv.encode(d)
+		}
+	}
+	if len(sv.rest) > 0 {
+		return false
+	}
+	if len(sv.body) > 0 {
+		sv.done, sv.body = append(sv.done, Chunk{ID: sv.id, Body: sv.body}), nil
+	}
+	if sv.s.saving == sv {
+		sv.s.saving = nil
+	}
+	return true
+}
+
+// Chunks returns what was encoded, once Go has reported that all is.
+func (sv *Saving) Chunks() []Chunk { return sv.done }
+
+func (sv *Saving) encode(d *device) {
+	if sv.id == 0 {
+		sv.id = sv.newID()
+	}
+	from := len(sv.body)
+	sv.body = appendDevice(sv.body, d, sv.numbers[d.p.model], sv.s.uploadingAt(d, sv.at))
+	if len(sv.body) > sv.limit && from > 0 {
+		sv.done = append(sv.done, Chunk{ID: sv.id, Body: sv.body[:from:from]})
+		sv.body = append(make([]byte, 0, sv.limit), sv.body[from:]...)
+		sv.id, from = sv.newID(), 0
+	}
+	sv.s.place(d, sv.id, len(sv.body)-from)
+	d.epoch = 0
+}
+
+// place notes that the newest copy of a device is in a chunk (0: in none).
+func (s *State) place(d *device, chunk uint32, size int) {
+	if d.chunk != 0 {
+		if s.held[d.chunk] -= int(d.size); s.held[d.chunk] == 0 {
+			delete(s.held, d.chunk)
+		}
+	}
+	d.chunk, d.size = chunk, uint32(size) //nolint:gosec // a device has some kilobytes
+	if chunk != 0 {
+		s.held[chunk] += size
+	}
+}
+
+// touch notes that a device is about to change.
+func (s *State) touch(d *device) {
+	if d.epoch == s.epoch {
+		return
+	}
+	if s.saving != nil && d.epoch == s.epoch-1 {
+		s.saving.encode(d)
+	}
+	d.epoch = s.epoch
+	s.dirty = append(s.dirty, d)
+}
+
+// Save is BeginSave and all of Go at once.
+func (s *State) Save(limit int, newID func() uint32) []Chunk {
+	sv := s.BeginSave(limit, newID)
+	sv.Go(len(sv.rest))
+	return sv.Chunks()
+}
+
+// Held returns how many bytes of each chunk are still the newest copy of a device. A chunk that is not in it is not needed
+// any more.
+func (s *State) Held() map[uint32]int { return maps.Clone(s.held) }
+
+// Resave makes the next snapshot write the devices of some chunks again, so that the chunks are free; without chunks, all
+// devices.
+func (s *State) Resave(chunks ...uint32) {
+	for _, d := range s.devices {
+		if len(chunks) == 0 || slices.Contains(chunks, d.chunk) {
+			s.touch(d)
+		}
+	}
+}
