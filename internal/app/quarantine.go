@@ -62,7 +62,7 @@ func (d doors) Quarantined(ctx context.Context, f fleet.QuarantineFilter) ([]fle
 		}
 		for i := len(records) - 1; i >= 0 && len(out) < f.Limit; i-- {
 			if r := records[i]; r.Seq < end {
-				if q, ok := asideOf(r); ok && selects(f, &q) {
+				if q, ok := asideOf(r); ok && f.Selects(&q) {
 					out = append(out, q)
 				}
 			}
@@ -78,11 +78,6 @@ func asideOf(r wire.Record) (fleet.Quarantined, bool) {
 	err := json.Unmarshal(r.Body, &q)
 	q.Seq = r.Seq
 	return q, err == nil
-}
-
-func selects(f fleet.QuarantineFilter, q *fleet.Quarantined) bool {
-	return q.Device.Tenant == f.Tenant && (f.Model == "" || q.Model == f.Model) && (f.Serial == "" || q.Device.Serial == f.Serial) &&
-		(f.Firmware == "" || q.Firmware == f.Firmware) && (f.Reason == "" || q.Reason == f.Reason) && !q.At.Before(f.Since)
 }
 
 const reasonDatabase = "database" // of a line, not of a payload

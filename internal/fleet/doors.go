@@ -44,6 +44,13 @@ type QuarantineFilter struct {
 	Limit    int    // 0 means 100
 }
 
+// Selects reports whether a payload is among those meant, leaving Before and Limit aside: they are about pages.
+func (f QuarantineFilter) Selects(q *Quarantined) bool {
+	is := func(want, have string) bool { return want == "" || want == have }
+	return q.Device.Tenant == f.Tenant && is(f.Model, q.Model) && is(f.Serial, q.Device.Serial) && is(f.Firmware, q.Firmware) &&
+		is(f.Reason, q.Reason) && !q.At.Before(f.Since)
+}
+
 // Quality is how many readings of one model and firmware had one property on one UTC day. Reason "" counts all readings that
 // arrived; the others are the reasons of quarantine, and those below of readings that were stored all the same.
 type Quality struct {

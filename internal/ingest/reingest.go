@@ -76,9 +76,7 @@ func matches(r wire.Record, f fleet.QuarantineFilter) (fleet.Quarantined, bool) 
 		return q, false
 	}
 	q.Seq = r.Seq
-	is := func(want, have string) bool { return want == "" || want == have }
-	return q, q.Device.Tenant == f.Tenant && is(f.Model, q.Model) && is(f.Serial, q.Device.Serial) && is(f.Firmware, q.Firmware) && is(f.Reason, q.Reason) &&
-		(f.Since.IsZero() || !q.At.Before(f.Since))
+	return q, f.Selects(&q)
 }
 
 // outcomes hears what became of the payloads of a batch.

@@ -53,7 +53,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		saved:            gauge("snapshot_sequence", "Stream sequence the newest snapshot holds."),
 		snapshotBytes:    counter("snapshot_bytes_total", "Bytes of snapshots written."),
 		snapshotSeconds:  seconds("snapshot_seconds", "Time to write a snapshot, evaluation going on.", 1e-3),
-		snapshotPause:    seconds("snapshot_pause_seconds", "Time evaluation stood still to encode a snapshot.", 10e-6),
+		snapshotPause:    seconds("snapshot_pause_seconds", "Time evaluation stood still to encode a slice of a snapshot.", 10e-6),
 		snapshotFallback: counter("snapshot_fallbacks_total", "Snapshots found damaged when they were loaded."),
 	}
 }
