@@ -59,7 +59,7 @@ type Phase string
 // The phases of an episode.
 const (
 	Opened  Phase = "opened"
-	Updated Phase = "updated" // severity changed, or the device caught up with the present (Live became true)
+	Updated Phase = "updated" // severity, cause or flapping changed, or the device caught up with the present (Live became true)
 	Cleared Phase = "cleared"
 )
 
@@ -74,6 +74,10 @@ type Evidence struct {
 	HasNormal bool      `json:"has_normal,omitempty"`
 	Limit     float64   `json:"limit,omitempty"`
 	HasLimit  bool      `json:"has_limit,omitempty"`
+	// Low and High bound an estimate (eta): the true value lies between them with a probability of about 80 %.
+	Low      float64 `json:"low,omitempty"`
+	High     float64 `json:"high,omitempty"`
+	HasRange bool    `json:"has_range,omitempty"`
 }
 
 // Finding is one record about an episode: a rule's condition that began to hold for a device, changed or ended. It carries
@@ -95,4 +99,6 @@ type Finding struct {
 	Received time.Time  `json:"received"`  // receipt time of the reading or tick that caused it
 	Live     bool       `json:"live"`      // false while the device is still uploading its past: nobody is told yet
 	Evidence []Evidence `json:"evidence,omitempty"`
+	Cause    string     `json:"cause,omitempty"`    // the rule whose open episode explains this one, which is its symptom; may come and go with updates
+	Flapping bool       `json:"flapping,omitempty"` // it opened and cleared so often that it is kept open until it is quiet
 }

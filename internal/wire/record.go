@@ -13,9 +13,13 @@
 package wire
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -43,7 +47,11 @@ const (
 	KindTick       Kind = "tick"       // no body: only that time went on, in an idle partition
 	KindStart      Kind = "start"      // no body: this system began to receive; the gap before it counts for no absence
 	KindStop       Kind = "stop"       // no body: this system stopped receiving, in an orderly way
+	KindFacts      Kind = "facts"      // in Readings; body: fleet.Facts as JSON, one or more lines, what is known of devices of the partition
+	KindActivation Kind = "activation" // in Readings, of every partition; body: Activation, the rule packs that count from here on
+	KindSummary    Kind = "summary"    // in Readings, of every partition; body: fleet.Summary as JSON
 	KindFinding    Kind = "finding"    // body: fleet.Finding as JSON
+	KindCounters   Kind = "counters"   // in Findings; body: line protocol, how much devices were used, for history
 	KindChange     Kind = "change"     // body: fleet.Notice as JSON
 	KindQuarantine Kind = "quarantine" // body: fleet.Quarantined as JSON
 	KindReply      Kind = "reply"      // in Changes; body: Reply as JSON, a device's answer to a command
@@ -120,6 +128,64 @@ func DecodeReply(r Record) (Reply, error) {
 		return out, fmt.Errorf("decode reply at %d: %w", r.Seq, err)
 	}
 	return out, nil
+}
+
+// Activation is the rule packs that count from its record on: their files, so that whoever reads the record has all it takes.
+type Activation struct {
+	Set   string            `json:"set"` // hash of the rules compiled from them
+	By    string            `json:"by,omitempty"`
+	Packs map[string]string `json:"packs"` // content by file name
+}
+
+// EncodeActivation makes the record of an activation for a partition, compressed.
+func EncodeActivation(partition int, at time.Time, a Activation) (Record, error) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if err := errors.Join(json.NewEncoder(z).Encode(a), z.Close()); err != nil {
+		return Record{}, fmt.Errorf("encode the activation of rules %s: %w", a.Set, err)
+	}
+	return Record{Stream: Readings, Partition: partition, Kind: KindActivation, Received: at, Body: b.Bytes()}, nil
+}
+
+// maxActivation bounds what an activation unpacks to.
+const maxActivation = 16 << 20
+
+// DecodeActivation reads a record made by EncodeActivation.
+func DecodeActivation(r *Record) (Activation, error) {
+	var a Activation
+	if r.Kind != KindActivation {
+		return a, fmt.Errorf("record %d of %s is a %q, not an activation", r.Seq, r.Stream, r.Kind)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(r.Body))
+	if err == nil {
+		err = json.NewDecoder(io.LimitReader(z, maxActivation)).Decode(&a)
+	}
+	if err != nil {
+		return a, fmt.Errorf("decode the activation at %d: %w", r.Seq, err)
+	}
+	return a, nil
+}
+
+// EncodeFacts makes a record of facts about devices of one partition.
+func EncodeFacts(partition int, at time.Time, facts ...fleet.Facts) (Record, error) {
+	var body []byte
+	for i := range facts {
+		b, err := json.Marshal(&facts[i])
+		if err != nil {
+			return Record{}, fmt.Errorf("encode facts of %s: %w", facts[i].Device, err)
+		}
+		body = append(append(body, b...), '\n')
+	}
+	return Record{Stream: Readings, Partition: partition, Kind: KindFacts, Received: at, Body: body}, nil
+}
+
+// NextFacts reads the first line of a record of facts and returns what follows it. Call it while there is something left.
+func NextFacts(body []byte) (f fleet.Facts, rest []byte, err error) {
+	line, rest, _ := bytes.Cut(body, []byte{'\n'})
+	if err = json.Unmarshal(line, &f); err != nil {
+		err = fmt.Errorf("decode facts: %w", err)
+	}
+	return f, rest, err
 }
 
 // DecodeChange reads a record of the changes stream.
