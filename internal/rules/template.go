@@ -8,7 +8,7 @@ import (
 
 // templateWords are what a rule's text may use, with the number of arguments; package words gives them their meaning.
 var templateWords = map[string]int{
-	"value": 1, "normal": 1, "limit": 1, "at": 1, "since": 0, "code": 0, "cause": 0, "remedy": 0, "part": 0, "cover": 0,
+	"value": 1, "normal": 1, "limit": 1, "at": 1, "ahead": 1, "since": 0, "code": 0, "cause": 0, "remedy": 0, "part": 0, "cover": 0,
 }
 
 // templateFields are the words with a dot.

@@ -203,6 +203,19 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// An evidence in hours is told as people say times, and left out with its sentence when it is not known.
+func TestAhead(t *testing.T) {
+	for lang, want := range map[string]string{"en": "in about three weeks", "de": "in etwa drei Wochen"} {
+		s := &scope{locale: For(lang, "UTC", ""), evidence: []fleet.Evidence{{Name: "eta(x,3)", Value: 500, Unit: "h"}}}
+		if got, err := s.execute(`{{ahead "eta(x, 3)"}}`); err != nil || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, %v, want %q", lang, got, err, want)
+		}
+		if got, _ := s.say(`Worn {{ahead "eta(other, 3)"}}. Still good.`); strings.Contains(got, "Worn") {
+			t.Errorf("%s: %q tells a time nobody knows", lang, got)
+		}
+	}
+}
+
 func TestSentences(t *testing.T) {
 	miss := string(markMiss)
 	for in, want := range map[string]string{

@@ -5,7 +5,7 @@ import (
 	"text/template/parse"
 )
 
-// names lists the evidence a template asks for: the constant arguments of value, normal, limit and at. A template that does
+// names lists the evidence a template asks for: the constant arguments of value, normal, limit, at and ahead. A template that does
 // not parse asks for nothing.
 func names(source string) []string {
 	t, err := template.New("text").Funcs((&scope{}).funcs()).Parse(source)
@@ -53,7 +53,7 @@ func branch(n *parse.BranchNode, out *[]string) {
 func command(n *parse.CommandNode, out *[]string) {
 	if id, ok := n.Args[0].(*parse.IdentifierNode); ok && len(n.Args) > 1 {
 		switch id.Ident {
-		case "value", "normal", "limit", "at":
+		case "value", "normal", "limit", "at", "ahead":
 			if s, ok := n.Args[1].(*parse.StringNode); ok {
 				*out = append(*out, s.Text)
 			}

@@ -100,6 +100,12 @@ func (s *scope) funcs() template.FuncMap {
 			}
 			return ""
 		},
+		"ahead": func(n string) phrase { // of an evidence in hours: "in about three weeks"
+			if e := s.find(n); e != nil && e.Text == "" {
+				return phrase(s.locale.In(time.Duration(min(max(e.Value, 0), 1e6) * float64(time.Hour))))
+			}
+			return ""
+		},
 		"since":  func() phrase { return phrase(s.locale.When(s.now, s.since)) },
 		"cover":  func() phrase { return phrase(s.locale.Cover(s.now, s.device.WarrantyUntil)) },
 		"code":   code(func(c *fleet.FaultCode) string { return c.Meaning.In(lang) }),
