@@ -43,26 +43,26 @@ func (c *compiler) past(name string, i int) value {
 	case "age":
 		c.use.age, c.use.sliding = true, true
 		v.unit, v.age = "s", true
-		v.num = func(e *env) float64 { return everSeen(e, cur, float64(e.now-e.d.t[at])/1000) }
+		v.num = func(e *env) float64 { return everSeen(e, cur, float64(e.now-e.d.time(at))/1000) }
 		return v
 	case "changed":
 		j := c.b.changed(i)
-		return value{kind: boolean, slot: i, cond: func(e *env) tri { return decide(e.d.f[j] != 0, e.d.f[j]) }}
+		return value{kind: boolean, slot: i, cond: func(e *env) tri { return decide(e.d.num(j) != 0, e.d.num(j)) }}
 	}
 	old, oldAt := c.b.previous(i)
 	switch name {
 	case "prev":
-		v.num = func(e *env) float64 { return e.d.f[old] }
+		v.num = func(e *env) float64 { return e.d.num(old) }
 	case "delta":
-		v.num = func(e *env) float64 { return known(e.d.f[cur] - e.d.f[old]) }
+		v.num = func(e *env) float64 { return known(e.d.num(cur) - e.d.num(old)) }
 	default: // rate, per hour
 		v.unit += "/h"
 		v.num = func(e *env) float64 {
-			dt := e.d.t[at] - e.d.t[oldAt]
+			dt := e.d.time(at) - e.d.time(oldAt)
 			if dt <= 0 {
 				return math.NaN()
 			}
-			return known((e.d.f[cur] - e.d.f[old]) * float64(time.Hour/time.Millisecond) / float64(dt))
+			return known((e.d.num(cur) - e.d.num(old)) * float64(time.Hour/time.Millisecond) / float64(dt))
 		}
 	}
 	return v
@@ -110,7 +110,7 @@ func (c *compiler) window(n *ast.CallNode, name string, i int) value {
 
 // everSeen makes count and sum of an empty window zero only for a device that has sent the field at all.
 func everSeen(e *env, cur int, v float64) float64 {
-	if f := e.d.f[cur]; math.IsNaN(f) {
+	if f := e.d.num(cur); math.IsNaN(f) {
 		return f
 	}
 	return v

@@ -70,21 +70,21 @@ func appendSeen(b []byte, s *dedupe) []byte {
 }
 
 func appendSlot(b []byte, d *device, sl *slot, base int64) []byte {
-	if math.IsNaN(d.f[sl.f]) {
+	if math.IsNaN(d.num(sl.f)) {
 		return append(b, 0)
 	}
-	prev := sl.prev >= 0 && !math.IsNaN(d.f[sl.prev])
-	chg := sl.chg >= 0 && !math.IsNaN(d.f[sl.chg])
+	prev := sl.prev >= 0 && !math.IsNaN(d.num(sl.prev))
+	chg := sl.chg >= 0 && !math.IsNaN(d.num(sl.chg))
 	b = append(b, 1|flag(prev)<<1|flag(chg)<<2)
-	b = binary.AppendVarint(appendFloat(b, d.f[sl.f]), base-d.t[sl.t])
+	b = binary.AppendVarint(appendFloat(b, d.num(sl.f)), base-d.time(sl.t))
 	if prev {
-		b = binary.AppendVarint(appendFloat(b, d.f[sl.prev]), base-d.t[sl.prevT])
+		b = binary.AppendVarint(appendFloat(b, d.num(sl.prev)), base-d.time(sl.prevT))
 	}
 	if chg {
-		b = append(b, byte(d.f[sl.chg]))
+		b = append(b, byte(d.num(sl.chg)))
 	}
 	if sl.str >= 0 {
-		b = appendString(b, d.s[sl.str])
+		b = appendString(b, d.text(sl.str))
 	}
 	return b
 }
@@ -92,7 +92,7 @@ func appendSlot(b []byte, d *device, sl *slot, base int64) []byte {
 func appendAgg(b []byte, d *device, a *agg) []byte {
 	var used uint64
 	for i := range buckets {
-		if d.c[a.count+i] > 0 {
+		if d.count(a.count+i) > 0 {
 			used |= 1 << i
 		}
 	}
@@ -100,13 +100,13 @@ func appendAgg(b []byte, d *device, a *agg) []byte {
 	if used == 0 {
 		return b
 	}
-	b = binary.AppendVarint(b, d.t[a.head])
+	b = binary.AppendVarint(b, d.time(a.head))
 	for m := used; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
-		b = binary.AppendUvarint(b, uint64(d.c[a.count+i]))
+		b = binary.AppendUvarint(b, uint64(d.count(a.count+i)))
 		for _, part := range []int{a.sum, a.min, a.max} {
 			if part >= 0 {
-				b = appendFloat(b, d.f[part+i])
+				b = appendFloat(b, d.num(part+i))
 			}
 		}
 	}
@@ -288,15 +288,17 @@ func (r *decoder) slot(d *device, l slotLayout, to int) {
 		return
 	}
 	sl := &d.p.slots[to]
-	d.f[sl.f], d.t[sl.t] = v, at
+	d.setNum(sl.f, v)
+	d.setTime(sl.t, at)
 	if sl.prev >= 0 && f&2 != 0 {
-		d.f[sl.prev], d.t[sl.prevT] = prev, prevAt
+		d.setNum(sl.prev, prev)
+		d.setTime(sl.prevT, prevAt)
 	}
 	if sl.chg >= 0 && f&4 != 0 {
-		d.f[sl.chg] = chg
+		d.setNum(sl.chg, chg)
 	}
 	if sl.str >= 0 {
-		d.s[sl.str] = s
+		d.setText(sl.str, s)
 	}
 }
 
@@ -313,13 +315,13 @@ func (r *decoder) agg(d *device, l aggLayout, to int) {
 	var a *agg
 	if to >= 0 {
 		a = &d.p.aggs[to]
-		d.t[a.head] = head
+		d.setTime(a.head, head)
 	}
 	for m := used; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
 		count := r.uvarint()
 		if a != nil {
-			d.c[a.count+i] = uint32(min(count, math.MaxUint32)) //nolint:gosec // bounded
+			d.setCount(a.count+i, uint32(min(count, math.MaxUint32))) //nolint:gosec // bounded
 		}
 		for k, has := range []bool{l.Sum, l.Min, l.Max} {
 			if !has {
@@ -330,7 +332,7 @@ func (r *decoder) agg(d *device, l aggLayout, to int) {
 				continue
 			}
 			if part := [...]int{a.sum, a.min, a.max}[k]; part >= 0 {
-				d.f[part+i] = v
+				d.setNum(part+i, v)
 			}
 		}
 	}

@@ -165,16 +165,16 @@ func (c *compiler) identifier(n ast.Node) value {
 	case fleet.Boolean:
 		v.kind = boolean
 		v.cond = func(e *env) tri {
-			f := e.d.f[k]
+			f := e.d.num(k)
 			return decide(f != 0, f)
 		}
 	case fleet.String:
 		v.kind = text
 		s := c.b.text(i)
-		v.str = func(e *env) (string, bool) { return e.d.s[s], !math.IsNaN(e.d.f[k]) }
+		v.str = func(e *env) (string, bool) { return e.d.text(s), !math.IsNaN(e.d.num(k)) }
 	default:
 		v.kind = number
-		v.num = func(e *env) float64 { return e.d.f[k] }
+		v.num = func(e *env) float64 { return e.d.num(k) }
 	}
 	return v
 }

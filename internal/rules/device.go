@@ -18,10 +18,7 @@ const later = math.MaxInt64 / 4
 type device struct {
 	key fleet.DeviceKey
 	p   *program
-	f   []float64 // values, previous values, changes, parts of windows: see slot and agg
-	t   []int64
-	c   []uint32
-	s   []string
+	store
 
 	newest [2]int64 // newest in-order reading of telemetry and of events; never before the first
 	clock  int64    // how far the device's timers have been run, on the time line of its telemetry
@@ -53,10 +50,7 @@ type episode struct {
 func newDevice(key fleet.DeviceKey, p *program) *device {
 	d := &device{
 		key: key, p: p, newest: [2]int64{never, never}, clock: never, due: later, wake: later,
-		f: make([]float64, p.nf), t: make([]int64, p.nt), c: make([]uint32, p.nc), s: make([]string, p.ns),
-	}
-	for i := range d.f {
-		d.f[i] = math.NaN()
+		store: newStore(p),
 	}
 	p.startAggs(d)
 	return d
@@ -94,27 +88,29 @@ func numberOf(v *fleet.Value) float64 {
 // set takes in the value of a field from an in-order reading of time t. again says that the field has a value of that very
 // millisecond without a number that would make it another reading: it is overwritten and counted once.
 func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) {
-	n, old, oldT := numberOf(v), d.f[sl.f], d.t[sl.t]
+	n, old, oldT := numberOf(v), d.num(sl.f), d.time(sl.t)
 	first := math.IsNaN(old)
 	differs := n != old
 	if sl.str >= 0 {
-		differs = d.s[sl.str] != v.Str
+		differs = d.text(sl.str) != v.Str
 		if differs || first {
-			d.s[sl.str] = string([]byte(v.Str)) // the reading's text aliases the batch
+			d.setText(sl.str, string([]byte(v.Str))) // the reading's text aliases the batch
 		}
 	}
-	d.f[sl.f], d.t[sl.t] = n, t
+	d.setNum(sl.f, n)
+	d.setTime(sl.t, t)
 	if again && !first && oldT == t {
 		return
 	}
 	if !first {
 		if sl.prev >= 0 {
-			d.f[sl.prev], d.t[sl.prevT] = old, oldT
+			d.setNum(sl.prev, old)
+			d.setTime(sl.prevT, oldT)
 		}
 		if sl.chg >= 0 {
-			d.f[sl.chg] = 0
+			d.setNum(sl.chg, 0)
 			if differs {
-				d.f[sl.chg] = 1
+				d.setNum(sl.chg, 1)
 			}
 		}
 	}

@@ -114,8 +114,8 @@ func (s *State) explain(rule *compiled) []fleet.Evidence {
 func (ev *evidence) at(e *env) (fleet.Evidence, bool) {
 	out := fleet.Evidence{Name: ev.name, Unit: ev.unit, At: moment(e.now)}
 	if ev.slot >= 0 {
-		if sl := &e.d.p.slots[ev.slot]; !math.IsNaN(e.d.f[sl.f]) {
-			out.At = moment(e.d.t[sl.t])
+		if sl := &e.d.p.slots[ev.slot]; !math.IsNaN(e.d.num(sl.f)) {
+			out.At = moment(e.d.time(sl.t))
 		}
 	}
 	switch ev.value.kind {

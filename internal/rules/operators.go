@@ -135,17 +135,17 @@ func (c *compiler) ageCrossing(l, r value) bool {
 func compareSlot(op string, i int, k float64) boolFn {
 	switch op {
 	case ">":
-		return func(e *env) tri { return decide(e.d.f[i] > k, e.d.f[i]) }
+		return func(e *env) tri { return decide(e.d.num(i) > k, e.d.num(i)) }
 	case "<":
-		return func(e *env) tri { return decide(e.d.f[i] < k, e.d.f[i]) }
+		return func(e *env) tri { return decide(e.d.num(i) < k, e.d.num(i)) }
 	case ">=":
-		return func(e *env) tri { return decide(e.d.f[i] >= k, e.d.f[i]) }
+		return func(e *env) tri { return decide(e.d.num(i) >= k, e.d.num(i)) }
 	case "<=":
-		return func(e *env) tri { return decide(e.d.f[i] <= k, e.d.f[i]) }
+		return func(e *env) tri { return decide(e.d.num(i) <= k, e.d.num(i)) }
 	case "==":
-		return func(e *env) tri { return decide(e.d.f[i] == k, e.d.f[i]) }
+		return func(e *env) tri { return decide(e.d.num(i) == k, e.d.num(i)) }
 	default:
-		return func(e *env) tri { return decide(e.d.f[i] != k, e.d.f[i]) }
+		return func(e *env) tri { return decide(e.d.num(i) != k, e.d.num(i)) }
 	}
 }
 

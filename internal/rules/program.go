@@ -118,7 +118,7 @@ type agg struct {
 func (p *program) startAggs(d *device) {
 	for i := range p.aggs {
 		a := &p.aggs[i]
-		d.t[a.head] = math.MinInt64 / 2
+		d.setTime(a.head, math.MinInt64/2)
 		a.wipe(d, 0, buckets)
 	}
 }
@@ -126,15 +126,15 @@ func (p *program) startAggs(d *device) {
 func (a *agg) wipe(d *device, from, n int64) {
 	for b := from; b < from+n; b++ {
 		i := int(b & (buckets - 1))
-		d.c[a.count+i] = 0
+		d.setCount(a.count+i, 0)
 		if a.sum >= 0 {
-			d.f[a.sum+i] = 0
+			d.setNum(a.sum+i, 0)
 		}
 		if a.min >= 0 {
-			d.f[a.min+i] = math.Inf(1)
+			d.setNum(a.min+i, math.Inf(1))
 		}
 		if a.max >= 0 {
-			d.f[a.max+i] = math.Inf(-1)
+			d.setNum(a.max+i, math.Inf(-1))
 		}
 	}
 }
@@ -142,60 +142,60 @@ func (a *agg) wipe(d *device, from, n int64) {
 // add puts a value of time t (ms) into its bucket; what is older than the window is left out.
 func (a *agg) add(d *device, t int64, v float64) {
 	b := floorDiv(t, a.width)
-	head := d.t[a.head]
+	head := d.time(a.head)
 	switch {
 	case b > head:
 		a.wipe(d, max(head+1, b-buckets+1), min(b-head, buckets))
-		d.t[a.head] = b
+		d.setTime(a.head, b)
 	case b <= head-buckets:
 		return
 	}
 	i := int(b & (buckets - 1))
-	d.c[a.count+i]++
+	d.setCount(a.count+i, d.count(a.count+i)+1)
 	if a.sum >= 0 {
-		d.f[a.sum+i] += v
+		d.setNum(a.sum+i, d.num(a.sum+i)+v)
 	}
-	if a.min >= 0 && v < d.f[a.min+i] {
-		d.f[a.min+i] = v
+	if a.min >= 0 && v < d.num(a.min+i) {
+		d.setNum(a.min+i, v)
 	}
-	if a.max >= 0 && v > d.f[a.max+i] {
-		d.f[a.max+i] = v
+	if a.max >= 0 && v > d.num(a.max+i) {
+		d.setNum(a.max+i, v)
 	}
 }
 
 // span returns the first of the buckets that are still inside the window at time now, and how many there are.
 func (a *agg) span(d *device, now int64) (from int64, n int64) {
-	head := d.t[a.head]
+	head := d.time(a.head)
 	from = max(head, floorDiv(now, a.width)) - buckets + 1
 	return from, max(head-from+1, 0)
 }
 
 func (a *agg) counted(d *device, now int64) float64 {
 	from, n := a.span(d, now)
-	c := d.c[a.count : a.count+buckets]
+	c := d.counts(a.count, buckets)
 	var total uint64
 	for b := from; b < from+n; b++ {
-		total += uint64(c[b&(buckets-1)])
+		total += uint64(c.at(b & (buckets - 1)))
 	}
 	return float64(total)
 }
 
 func (a *agg) summed(d *device, now int64) float64 {
 	from, n := a.span(d, now)
-	f := d.f[a.sum : a.sum+buckets]
+	f := d.nums(a.sum, buckets)
 	var total float64
 	for b := from; b < from+n; b++ {
-		total += f[b&(buckets-1)]
+		total += f.at(b & (buckets - 1))
 	}
 	return total
 }
 
 func (a *agg) smallest(d *device, now int64) float64 {
 	from, n := a.span(d, now)
-	f := d.f[a.min : a.min+buckets]
+	f := d.nums(a.min, buckets)
 	least := math.Inf(1)
 	for b := from; b < from+n; b++ {
-		if v := f[b&(buckets-1)]; v < least {
+		if v := f.at(b & (buckets - 1)); v < least {
 			least = v
 		}
 	}
@@ -204,10 +204,10 @@ func (a *agg) smallest(d *device, now int64) float64 {
 
 func (a *agg) largest(d *device, now int64) float64 {
 	from, n := a.span(d, now)
-	f := d.f[a.max : a.max+buckets]
+	f := d.nums(a.max, buckets)
 	most := math.Inf(-1)
 	for b := from; b < from+n; b++ {
-		if v := f[b&(buckets-1)]; v > most {
+		if v := f.at(b & (buckets - 1)); v > most {
 			most = v
 		}
 	}

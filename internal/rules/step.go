@@ -258,7 +258,7 @@ func (s *State) advance(d *device, t int64) {
 		if d.p.hasAge {
 			for i := range d.p.rules {
 				for _, c := range d.p.rules[i].crossings {
-					if d.t[d.p.slots[c.slot].t]+c.off == at {
+					if d.time(d.p.slots[c.slot].t)+c.off == at {
 						bits.add(i)
 					}
 				}
@@ -291,7 +291,7 @@ func nextDue(d *device) int64 {
 		for i := range d.p.rules {
 			for _, c := range d.p.rules[i].crossings {
 				sl := &d.p.slots[c.slot]
-				if at := d.t[sl.t] + c.off; at > d.clock && at < due && !math.IsNaN(d.f[sl.f]) {
+				if at := d.time(sl.t) + c.off; at > d.clock && at < due && !math.IsNaN(d.num(sl.f)) {
 					due = at
 				}
 			}
