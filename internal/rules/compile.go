@@ -115,7 +115,7 @@ func (c *compiler) expr(n ast.Node) value {
 	case *ast.CallNode:
 		return c.call(n)
 	case *ast.BuiltinNode:
-		return c.fail(n, didYouMean(n.Name, functions), "unknown function %q", n.Name)
+		return c.fail(n, didYouMean(n.Name, functionNames()), "unknown function %q", n.Name)
 	default:
 		return c.fail(n, "", "%s is not part of the rule language", clip(n.String()))
 	}
@@ -231,6 +231,10 @@ func (c *compiler) conditional(n *ast.ConditionalNode) value {
 	out, f := value{kind: a.kind, slot: -1}, cond.cond
 	switch a.kind {
 	case number:
+		if !c.sameUnits(n, "or", a, b, n.Exp1, n.Exp2) {
+			return value{slot: -1}
+		}
+		out.unit = joined(a, b)
 		out.num = func(e *env) float64 {
 			switch f(e) {
 			case yes:

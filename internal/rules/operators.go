@@ -80,6 +80,9 @@ func (c *compiler) compare(n *ast.BinaryNode) value {
 	out := value{kind: boolean, slot: -1}
 	switch l.kind {
 	case number:
+		if !c.sameUnits(n, n.Operator, l, r, n.Left, n.Right) {
+			return value{slot: -1}
+		}
 		if r.isConst && l.plain {
 			out.cond = compareSlot(n.Operator, c.b.p.slots[l.slot].f, r.konst)
 		} else {
@@ -199,6 +202,12 @@ func (c *compiler) arithmetic(n *ast.BinaryNode) value {
 		return constant(v)
 	}
 	out := value{kind: number, slot: -1}
+	if n.Operator == "+" || n.Operator == "-" {
+		if !c.sameUnits(n, n.Operator, l, r, n.Left, n.Right) {
+			return value{slot: -1}
+		}
+		out.unit = joined(l, r)
+	}
 	if l.slot >= 0 && (r.isConst || r.slot == l.slot) {
 		out.slot = l.slot
 	} else if r.slot >= 0 && l.isConst {

@@ -17,9 +17,6 @@ const (
 	maxNodes = 500
 )
 
-// functions are the words of the language that take arguments.
-var functions = []string{"prev", "delta", "rate", "avg", "min", "max", "sum", "count", "age", "changed"}
-
 // codeName is the identifier of an event's code.
 const codeName = "code"
 
@@ -73,7 +70,7 @@ func exprConfig() *conf.Config {
 		c.Disabled[b.Name] = true
 	}
 	for _, f := range functions {
-		c.Functions[f] = nil // present: the parser then makes a plain call of it, not one of expr's own
+		c.Functions[f.name] = nil // present: the parser then makes a plain call of it, not one of expr's own
 	}
 	return c
 }
