@@ -24,6 +24,7 @@ const usage = `firmware-sim plays devices for aftercare.
 
   firmware-sim demo --fleet FILE --state DIR [flags]   a fleet with 14 days of past, live reports and faults
   firmware-sim load --fleet FILE [flags]               many small QoS 1 messages, and how fast they are acknowledged
+  firmware-sim kinds                                   what can be the matter with a simulated device
 
 FILE is the fleet file that "aftercare demo" writes: tenant, broker, and each device's model, serial and secret.
 "firmware-sim demo --help" and "firmware-sim load --help" list the flags.
@@ -66,6 +67,8 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		err = runDemo(ctx, args[1:], out)
 	case "load":
 		err = runLoad(ctx, args[1:], out, errOut)
+	case "kinds":
+		err = runKinds(args[1:], out)
 	case "help", "-h", "--help":
 		fmt.Fprint(out, usage)
 	default:

@@ -55,19 +55,19 @@ func (c *charger) measure(m Moment, r *Reading) {
 		state, power = "fault", 0
 	}
 	count, seconds := c.sessions.Done(m.At)
-	r.text("state", state)
-	r.num("power_kw", power, 2)
-	r.num("energy_kwh", c.energy+float64(seconds)/signal.Hour*c.power, 2)
-	r.num("plug_c", plug, 1)
-	r.num("residual_ma", residual, 2)
-	r.num("mains_v", 230+2*c.s.Noise(13, m.At/60)-1.5*power/11, 1)
+	r.AddText("state", state)
+	r.AddNumber("power_kw", power, 2)
+	r.AddNumber("energy_kwh", c.energy+float64(seconds)/signal.Hour*c.power, 2)
+	r.AddNumber("plug_c", plug, 1)
+	r.AddNumber("residual_ma", residual, 2)
+	r.AddNumber("mains_v", 230+2*c.s.Noise(13, m.At/60)-1.5*power/11, 1)
 	relay := c.relay + 2*count
 	if l := fx.level("relay-worn"); l > 0 {
 		relay = 9480 + int64(60*l)
 	}
-	r.int("relay_cycles", relay)
+	r.AddInteger("relay_cycles", relay)
 	if end, ok := c.sessions.Ended(m.Prev, m.At); ok {
-		r.num("session_kwh", c.power*float64(end.End-end.Start)/signal.Hour, 1)
-		r.num("session_kw", c.power-0.1, 1)
+		r.AddNumber("session_kwh", c.power*float64(end.End-end.Start)/signal.Hour, 1)
+		r.AddNumber("session_kw", c.power-0.1, 1)
 	}
 }

@@ -195,10 +195,10 @@ func TestCountersNeverGoDown(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	var r Reading
-	r.num("a", -1.25, 1)
-	r.int("b", 7)
-	r.bool("c", true)
-	r.text("d", "idle")
+	r.AddNumber("a", -1.25, 1)
+	r.AddInteger("b", 7)
+	r.AddBool("c", true)
+	r.AddText("d", "idle")
 	got := string(r.AppendJSON(nil, 1700000000123, 3, 44))
 	if want := `{"ts":1700000000123,"boot":3,"seq":44,"a":-1.3,"b":7,"c":true,"d":"idle"}`; got != want {
 		t.Errorf("got %s", got)

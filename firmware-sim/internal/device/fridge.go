@@ -59,27 +59,27 @@ func (f *fridge) measure(m Moment, r *Reading) {
 	}
 	cold, freezer, door, freezerDoor, running = f.faults(fx, cold, freezer, door, freezerDoor, running)
 
-	r.num("fridge_c", signal.Clamp(cold, -5, 30), 1)
-	r.num("freezer_c", signal.Clamp(freezer, -30, 25), 1)
-	r.num("ambient_c", ambient, 1)
+	r.AddNumber("fridge_c", signal.Clamp(cold, -5, 30), 1)
+	r.AddNumber("freezer_c", signal.Clamp(freezer, -30, 25), 1)
+	r.AddNumber("ambient_c", ambient, 1)
 	power := 1.4
 	if running {
 		power = 78 + 12*fx.level("condenser-dusty") + 2*f.s.Noise(19, m.At)
 	}
-	r.num("compressor_w", power, 1)
+	r.AddNumber("compressor_w", power, 1)
 	if fx.has("compressor-start") {
 		duty = 0
 	}
-	r.num("compressor_duty", duty, 1)
-	r.num("door_s", math.Min(door, signal.Day), 0)
-	r.num("freezer_door_s", math.Min(freezerDoor, signal.Day), 0)
-	r.int("door_openings", int64(f.opens*(float64(signal.DaysSinceAnchor(day))+mealtime(hour)/mealtime(24))))
-	r.bool("defrosting", defrosting)
+	r.AddNumber("compressor_duty", duty, 1)
+	r.AddNumber("door_s", math.Min(door, signal.Day), 0)
+	r.AddNumber("freezer_door_s", math.Min(freezerDoor, signal.Day), 0)
+	r.AddInteger("door_openings", int64(f.opens*(float64(signal.DaysSinceAnchor(day))+mealtime(hour)/mealtime(24))))
+	r.AddBool("defrosting", defrosting)
 	used := math.Mod(f.s.Between(20, 0, 0, 370)+f.litres*(float64(signal.DaysSinceAnchor(day))+hour/24), 380)
 	if l, ok := fx.age("filter-used"); ok {
 		used = 398 + f.litres*l/signal.Day // nobody has changed it
 	}
-	r.num("filter_l", used, 1)
+	r.AddNumber("filter_l", used, 1)
 }
 
 // faults bends the temperatures. An open door had been open for a while when the story begins: the device counts itself.

@@ -67,17 +67,17 @@ func (w *mower) measure(m Moment, r *Reading) {
 	if age, ok := fx.age("stored-empty"); ok {
 		state, battery, rpm = "stored", math.Max(5, 19.5-age/signal.Day), 0
 	}
-	r.text("state", state)
-	r.num("battery_pct", signal.Clamp(battery, 0, 100), 1)
-	r.num("battery_c", batteryC, 1)
-	r.num("blade_h", blade, 2)
-	r.num("blade_rpm", rpm, 0)
-	r.bool("lifted", lifted)
-	r.num("tilt_deg", tilt, 1)
-	r.int("mowed_m2", int64(w.hours(m.At)*60*24))
-	r.bool("rain", signal.Rain(m.At))
-	r.num("outside_c", outside, 1)
-	r.num("contact_ohm", signal.Clamp(w.s.Between(15, 0, 0.2, 0.45)+0.03*w.s.Noise(16, m.At/60), 0.05, 5), 2)
+	r.AddText("state", state)
+	r.AddNumber("battery_pct", signal.Clamp(battery, 0, 100), 1)
+	r.AddNumber("battery_c", batteryC, 1)
+	r.AddNumber("blade_h", blade, 2)
+	r.AddNumber("blade_rpm", rpm, 0)
+	r.AddBool("lifted", lifted)
+	r.AddNumber("tilt_deg", tilt, 1)
+	r.AddInteger("mowed_m2", int64(w.hours(m.At)*60*24))
+	r.AddBool("rain", signal.Rain(m.At))
+	r.AddNumber("outside_c", outside, 1)
+	r.AddNumber("contact_ohm", signal.Clamp(w.s.Between(15, 0, 0.2, 0.45)+0.03*w.s.Noise(16, m.At/60), 0.05, 5), 2)
 }
 
 // routine is what the mower does when nothing is wrong.

@@ -75,13 +75,13 @@ func (p *printer) measure(m Moment, r *Reading) {
 		waste = 85 + 9*l
 	}
 	jams += math.Floor(14 * fx.level("rollers-worn"))
-	r.int("pages", int64(p.base+printed))
-	r.num("toner_pct", toner, 1)
-	r.num("drum_pct", drum, 1)
-	r.int("jams", int64(jams))
-	r.num("fuser_c", fuser, 1)
-	r.num("power_w", math.Max(0, power), 1)
-	r.num("waste_pct", waste, 1)
+	r.AddInteger("pages", int64(p.base+printed))
+	r.AddNumber("toner_pct", toner, 1)
+	r.AddNumber("drum_pct", drum, 1)
+	r.AddInteger("jams", int64(jams))
+	r.AddNumber("fuser_c", fuser, 1)
+	r.AddNumber("power_w", math.Max(0, power), 1)
+	r.AddNumber("waste_pct", waste, 1)
 }
 
 // laptop is the laptop L4: some hours of work a day, on battery in the evening.
@@ -135,12 +135,12 @@ func (l *laptop) measure(m Moment, r *Reading) {
 	if fx.has("laptop-battery-aged") {
 		health = 69 - 1.2*fx.level("laptop-battery-aged")
 	}
-	r.num("charge_pct", signal.Clamp(charge, 0, 100), 1)
-	r.num("battery_health_pct", health, 1)
-	r.int("battery_cycles", int64(l.cycles+0.6*days))
-	r.num("battery_c", batteryC, 1)
-	r.num("cpu_c", cpu, 1)
-	r.num("fan_rpm", fan, 0)
-	r.num("disk_wear_pct", math.Min(90, l.wear+0.01*days), 1)
-	r.bool("on_mains", mains)
+	r.AddNumber("charge_pct", signal.Clamp(charge, 0, 100), 1)
+	r.AddNumber("battery_health_pct", health, 1)
+	r.AddInteger("battery_cycles", int64(l.cycles+0.6*days))
+	r.AddNumber("battery_c", batteryC, 1)
+	r.AddNumber("cpu_c", cpu, 1)
+	r.AddNumber("fan_rpm", fan, 0)
+	r.AddNumber("disk_wear_pct", math.Min(90, l.wear+0.01*days), 1)
+	r.AddBool("on_mains", mains)
 }

@@ -24,8 +24,8 @@ type Field struct {
 // Reading is a set of measured values, reused from one reading to the next.
 type Reading struct{ Fields []Field }
 
-// num adds a float, rounded to a number of decimals as a device's firmware would send it.
-func (r *Reading) num(name string, v float64, decimals int) {
+// AddNumber adds a float, rounded to a number of decimals as a device's firmware would send it.
+func (r *Reading) AddNumber(name string, v float64, decimals int) {
 	p := [...]float64{1, 10, 100, 1000}[decimals]
 	if v < 0 {
 		v = float64(int64(v*p-0.5)) / p
@@ -35,11 +35,11 @@ func (r *Reading) num(name string, v float64, decimals int) {
 	r.Fields = append(r.Fields, Field{Name: name, kind: number, num: v})
 }
 
-func (r *Reading) int(name string, v int64) {
+func (r *Reading) AddInteger(name string, v int64) {
 	r.Fields = append(r.Fields, Field{Name: name, kind: integer, int: v})
 }
 
-func (r *Reading) bool(name string, v bool) {
+func (r *Reading) AddBool(name string, v bool) {
 	f := Field{Name: name, kind: boolean}
 	if v {
 		f.int = 1
@@ -47,7 +47,7 @@ func (r *Reading) bool(name string, v bool) {
 	r.Fields = append(r.Fields, f)
 }
 
-func (r *Reading) text(name, v string) {
+func (r *Reading) AddText(name, v string) {
 	r.Fields = append(r.Fields, Field{Name: name, kind: text, str: v})
 }
 

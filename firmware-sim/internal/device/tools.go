@@ -56,20 +56,20 @@ func (d *drill) measure(m Moment, r *Reading) {
 		motor, working = 118, false
 	}
 	count, seconds := d.jobs.Done(m.At)
-	r.num("charge_pct", signal.Clamp(charge, 0, 100), 1)
-	r.num("pack_c", pack+0.3*d.s.Noise(13, m.At/60), 1)
-	r.bool("charging", charging)
-	r.num("motor_h", d.hours+float64(seconds)/signal.Hour*0.3, 2)
-	r.num("motor_c", motor+0.5*d.s.Noise(14, m.At/60), 1)
+	r.AddNumber("charge_pct", signal.Clamp(charge, 0, 100), 1)
+	r.AddNumber("pack_c", pack+0.3*d.s.Noise(13, m.At/60), 1)
+	r.AddBool("charging", charging)
+	r.AddNumber("motor_h", d.hours+float64(seconds)/signal.Hour*0.3, 2)
+	r.AddNumber("motor_c", motor+0.5*d.s.Noise(14, m.At/60), 1)
 	if working {
-		r.num("gear_mm_s", signal.Clamp(d.gear+0.5*d.s.Noise(15, m.At/10)+8*fx.level("gear-worn"), 1, 60), 1)
+		r.AddNumber("gear_mm_s", signal.Clamp(d.gear+0.5*d.s.Noise(15, m.At/10)+8*fx.level("gear-worn"), 1, 60), 1)
 	}
 	capacity := math.Max(76, d.capacity-0.004*float64(count)) + 0.2*d.s.Noise(16, m.At/signal.Hour)
 	if fx.has("pack-aged") {
 		capacity = 68.5 - 1.5*fx.level("pack-aged")
 	}
-	r.num("capacity_pct", capacity, 1)
-	r.int("pack_cycles", d.cycles+count/3)
+	r.AddNumber("capacity_pct", capacity, 1)
+	r.AddInteger("pack_cycles", d.cycles+count/3)
 }
 
 // base is the base station B4.
@@ -101,14 +101,14 @@ func (b *base) measure(m Moment, r *Reading) {
 	if fx.has("base-fan-still") {
 		temp, fan, charging = 53+1.5*b.s.Wander(13, m.At, signal.Hour), 0, max(charging, 2)
 	}
-	r.num("temp_c", temp+0.2*b.s.Noise(14, m.At/30), 1)
-	r.num("fan_rpm", fan, 0)
-	r.num("mains_v", 231+1.8*b.s.Noise(15, m.At/60), 1)
+	r.AddNumber("temp_c", temp+0.2*b.s.Noise(14, m.At/30), 1)
+	r.AddNumber("fan_rpm", fan, 0)
+	r.AddNumber("mains_v", 231+1.8*b.s.Noise(15, m.At/60), 1)
 	link := b.link + 1.5*b.s.Noise(16, m.At/60)
 	if fx.has("base-link-weak") {
 		link = -89 + b.s.Noise(16, m.At/60)
 	}
-	r.num("link_dbm", link, 0)
-	r.int("tools", b.tools)
-	r.int("charging", min(charging, 4))
+	r.AddNumber("link_dbm", link, 0)
+	r.AddInteger("tools", b.tools)
+	r.AddInteger("charging", min(charging, 4))
 }

@@ -52,7 +52,7 @@ func (w *washer) programme(n int64, cold bool) float64 {
 func (w *washer) measure(m Moment, r *Reading) {
 	cold := m.Effects.has("cold-only")
 	done, _ := w.washes.Done(m.At)
-	r.int("cycles", w.base+done)
+	r.AddInteger("cycles", w.base+done)
 	room := 17 + 1.5*w.s.Wander(10, m.At, 6*signal.Hour)
 	now, on := w.washes.Now(m.At)
 	if m.Effects.has("drain-blocked") || m.Effects.has("inlet") || m.Effects.has("leak") {
@@ -71,10 +71,10 @@ func (w *washer) measure(m Moment, r *Reading) {
 			power, water = 420+40*w.s.Noise(12, m.At), room+8
 		}
 	}
-	r.bool("running", on)
-	r.num("power_w", math.Max(0, power), 1)
-	r.num("water_temp_c", water, 1)
-	r.bool("leak", m.Effects.has("leak"))
+	r.AddBool("running", on)
+	r.AddNumber("power_w", math.Max(0, power), 1)
+	r.AddNumber("water_temp_c", water, 1)
+	r.AddBool("leak", m.Effects.has("leak"))
 	if end, ok := w.washes.Ended(m.Prev, m.At); ok {
 		w.report(end, m.Effects, cold, r)
 	}
@@ -86,8 +86,8 @@ func (w *washer) report(end signal.Slot, fx Effects, cold bool, r *Reading) {
 	if w.s.U(20, end.N) < 0.08 {
 		heavy = 1.12
 	}
-	r.num("drain_s", signal.Clamp(w.drain*heavy+1.8*w.s.Noise(21, end.N)+60*fx.level("drain-slow"), 20, 600), 1)
-	r.num("vibration_mm_s", signal.Clamp(w.vibrate*heavy+0.6*w.s.Noise(22, end.N)+14*fx.level("unlevel"), 1, 60), 1)
-	r.num("wash_temp_c", w.programme(end.N, cold)+0.7*w.s.Noise(23, end.N), 1)
-	r.num("water_l", signal.Clamp(48*heavy+3*w.s.Noise(24, end.N), 20, 120), 1)
+	r.AddNumber("drain_s", signal.Clamp(w.drain*heavy+1.8*w.s.Noise(21, end.N)+60*fx.level("drain-slow"), 20, 600), 1)
+	r.AddNumber("vibration_mm_s", signal.Clamp(w.vibrate*heavy+0.6*w.s.Noise(22, end.N)+14*fx.level("unlevel"), 1, 60), 1)
+	r.AddNumber("wash_temp_c", w.programme(end.N, cold)+0.7*w.s.Noise(23, end.N), 1)
+	r.AddNumber("water_l", signal.Clamp(48*heavy+3*w.s.Noise(24, end.N), 20, 120), 1)
 }
