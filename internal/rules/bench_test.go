@@ -56,7 +56,6 @@ func benchStep(b *testing.B, set *Set) {
 				b.Fatal("a finding in the steady state")
 			}
 		}
-		s.dirty = s.dirty[:0]
 		round++
 	}
 	one()
@@ -163,9 +162,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		for i := range batches[round] {
 			found = s.Step(&batches[round][i], found[:0])
 		}
-		s.dirty = s.dirty[:0]
-		for _, d := range s.devices {
-			d.epoch = 0
+		for i := range s.devices.n {
+			s.devices.at(i).epoch = 0
 		}
 		round++
 	}

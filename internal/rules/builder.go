@@ -7,7 +7,7 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// builder collects what the rules of one model need. Places in a device's arrays are given out as they are asked for, so
+// builder collects what the rules of one model need. Places in a device's store are given out as they are asked for, so
 // that a closure can hold its index at once.
 type builder struct {
 	cfg   Config
@@ -40,19 +40,13 @@ func (b *builder) names() []string {
 	return out
 }
 
-func (b *builder) take(n *int, count int) int {
-	at := *n
-	*n += count
-	return at
-}
-
 func (b *builder) slot(spec fleet.FieldSpec) int {
 	if i, ok := b.p.byName[spec.Name]; ok {
 		return i
 	}
-	s := slot{spec: spec, str: -1, prev: -1, prevT: -1, chg: -1, f: b.take(&b.p.nf, 1), t: b.take(&b.p.nt, 1)}
+	s := slot{spec: spec, str: -1, prev: -1, prevT: -1, chg: -1, f: b.nums(1), t: b.times(1)}
 	if spec.Type == fleet.String {
-		s.str = b.take(&b.p.ns, 1)
+		s.str = b.texts(1)
 	}
 	b.p.slots = append(b.p.slots, s)
 	b.p.byName[spec.Name] = len(b.p.slots) - 1
@@ -64,7 +58,7 @@ func (b *builder) text(i int) int { return b.p.slots[i].str }
 func (b *builder) previous(i int) (value, at int) {
 	s := &b.p.slots[i]
 	if s.prev < 0 {
-		s.prev, s.prevT = b.take(&b.p.nf, 1), b.take(&b.p.nt, 1)
+		s.prev, s.prevT = b.nums(1), b.times(1)
 	}
 	return s.prev, s.prevT
 }
@@ -72,7 +66,7 @@ func (b *builder) previous(i int) (value, at int) {
 func (b *builder) changed(i int) int {
 	s := &b.p.slots[i]
 	if s.chg < 0 {
-		s.chg = b.take(&b.p.nf, 1)
+		s.chg = b.nums(1)
 	}
 	return s.chg
 }
@@ -83,14 +77,14 @@ func (b *builder) window(slot int, d time.Duration, fn string) int {
 	if k < 0 {
 		b.p.aggs = append(b.p.aggs, agg{
 			slot: slot, window: d, width: d.Milliseconds() / buckets,
-			head: b.take(&b.p.nt, 1), count: b.take(&b.p.nc, buckets), sum: -1, min: -1, max: -1,
+			head: b.times(1), count: b.counts(buckets), sum: -1, min: -1, max: -1,
 		})
 		k = len(b.p.aggs) - 1
 		b.p.slots[slot].aggs = append(b.p.slots[slot].aggs, k)
 	}
 	part := map[string]*int{"avg": &b.p.aggs[k].sum, "sum": &b.p.aggs[k].sum, "min": &b.p.aggs[k].min, "max": &b.p.aggs[k].max}[fn]
 	if part != nil && *part < 0 {
-		*part = b.take(&b.p.nf, buckets)
+		*part = b.nums(buckets)
 	}
 	return k
 }
@@ -115,5 +109,6 @@ func (b *builder) finish() *program {
 		}
 		p.hasAge = p.hasAge || len(p.rules[n].crossings) > 0
 	}
+	p.startAggs(&device{store: store{w: p.blank}})
 	return p
 }

@@ -21,8 +21,11 @@ func appendDevice(b []byte, d *device, model int, upload bool) []byte {
 	for _, t := range []int64{d.newest[0], d.newest[1], d.clock, d.heard, d.heardT} {
 		b = binary.AppendVarint(b, t)
 	}
-	for i := range d.seen {
-		b = appendSeen(b, &d.seen[i])
+	b = appendSeen(b, &d.sent)
+	if d.events != nil {
+		b = appendSeen(b, d.events)
+	} else {
+		b = appendSeen(b, &dedupe{})
 	}
 	base := d.newest[fleet.Telemetry]
 	for i := range d.p.slots {
@@ -54,17 +57,20 @@ func appendFloat(b []byte, v float64) []byte {
 }
 
 func appendSeen(b []byte, s *dedupe) []byte {
-	b = append(b, flag(s.any)|flag(s.hasOld)<<1)
-	for _, sp := range []struct {
-		on bool
-		sp *span
-	}{{s.any, &s.cur}, {s.hasOld, &s.old}} {
-		if sp.on {
-			b = binary.AppendVarint(binary.AppendVarint(b, sp.sp.boot), sp.sp.high)
-			for _, w := range sp.sp.bits {
-				b = binary.LittleEndian.AppendUint64(b, w)
-			}
-		}
+	b = append(b, flag(s.any())|flag(s.old != nil)<<1)
+	if s.any() {
+		b = appendSpan(b, &s.span)
+	}
+	if s.old != nil {
+		b = appendSpan(b, s.old)
+	}
+	return b
+}
+
+func appendSpan(b []byte, s *span) []byte {
+	b = binary.AppendVarint(binary.AppendVarint(b, s.boot), s.high)
+	for _, w := range s.bits {
+		b = binary.LittleEndian.AppendUint64(b, w)
 	}
 	return b
 }
@@ -188,26 +194,28 @@ func (r *decoder) float() float64 { return math.Float64frombits(r.word()) }
 
 func (r *decoder) string() string { return string(r.bytes(r.uvarint())) }
 
-// device reads one device into the program its mapping leads to. Episodes of rules that the program does not have any
-// more are returned beside it, as numbers of the old layout. The device is nil when its model is gone.
-func (r *decoder) device(maps []mapping) (d *device, m *mapping, gone []episode, err error) {
-	n := r.uvarint()
-	if n >= uint64(len(maps)) {
-		r.fail()
-		return nil, nil, nil, r.err
-	}
-	m = &maps[n]
+// head reads whose device comes next, and the number of its model in the layout.
+func (r *decoder) head() (model uint64, key fleet.DeviceKey) {
+	return r.uvarint(), fleet.DeviceKey{Tenant: r.string(), Serial: r.string()}
+}
+
+// device reads what follows the head into words that are a copy of the blank of the program the mapping leads to. Episodes
+// of rules that the program does not have any more are returned beside it, as numbers of the old layout.
+func (r *decoder) device(key fleet.DeviceKey, m *mapping, words []uint64) (out device, gone []episode, err error) {
 	p := m.to
 	if p == nil {
 		p = &program{model: m.from.Model}
 	}
-	d = newDevice(fleet.DeviceKey{Tenant: r.string(), Serial: r.string()}, p)
+	out = newDevice(key, p, words)
+	d := &out
 	d.upload = r.byte() == 1
 	for _, t := range []*int64{&d.newest[0], &d.newest[1], &d.clock, &d.heard, &d.heardT} {
 		*t = r.varint()
 	}
-	for i := range d.seen {
-		r.seen(&d.seen[i])
+	r.seen(&d.sent)
+	d.events = &dedupe{}
+	if r.seen(d.events); !d.events.any() {
+		d.events = nil
 	}
 	for i, sl := range m.from.Slots {
 		r.slot(d, sl, m.slots[i])
@@ -224,9 +232,9 @@ func (r *decoder) device(maps []mapping) (d *device, m *mapping, gone []episode,
 		gone = keep(d, m, e, gone)
 	}
 	if r.err != nil {
-		return nil, nil, nil, fmt.Errorf("device %s: %w", d.key, r.err)
+		return device{}, nil, fmt.Errorf("device %s: %w", key, r.err)
 	}
-	return d, m, gone, nil
+	return out, gone, nil
 }
 
 // keep takes an episode over into the new program. An open one lives on under the rule of the same id; a wait is begun
@@ -249,12 +257,12 @@ func keep(d *device, m *mapping, e episode, gone []episode) []episode {
 
 func (r *decoder) seen(s *dedupe) {
 	f := r.byte()
-	s.any, s.hasOld = f&1 != 0, f&2 != 0
-	if s.any {
-		r.span(&s.cur)
+	if f&1 != 0 {
+		r.span(&s.span)
 	}
-	if s.hasOld {
-		r.span(&s.old)
+	if f&2 != 0 {
+		s.old = &span{}
+		r.span(s.old)
 	}
 }
 
@@ -321,7 +329,7 @@ func (r *decoder) agg(d *device, l aggLayout, to int) {
 		i := bits.TrailingZeros64(m)
 		count := r.uvarint()
 		if a != nil {
-			d.setCount(a.count+i, uint32(min(count, math.MaxUint32))) //nolint:gosec // bounded
+			d.setCount(a.count+i, uint32(min(count, maxCount)))
 		}
 		for k, has := range []bool{l.Sum, l.Min, l.Max} {
 			if !has {

@@ -27,25 +27,24 @@ const (
 // for nothing anyway, and between the two it is taken for a resend. Live readings between those of an upload are safe
 // either way: they are the newest, and the upload's own order keeps within the window.
 type dedupe struct {
-	cur, old span
-	any      bool
-	hasOld   bool
+	span       // of the newest boot; its highest number's bit is set once there is one
+	old  *span // of the boot before it; nil: none
 }
+
+func (d *dedupe) any() bool { return d.bits[0]&1 == 1 }
 
 // seen notes (boot, seq) and says what it is.
 func (d *dedupe) seen(boot, seq int64) verdict {
 	switch {
-	case !d.any:
-		d.any = true
-		d.cur = newSpan(boot, seq)
+	case !d.any():
+		d.span = newSpan(boot, seq)
 		return fresh
-	case boot == d.cur.boot:
-		return d.cur.see(seq)
-	case d.hasOld && boot == d.old.boot:
+	case boot == d.boot:
+		return d.see(seq)
+	case d.old != nil && boot == d.old.boot:
 		return d.old.see(seq)
-	case boot > d.cur.boot:
-		d.old, d.hasOld = d.cur, true
-		d.cur = newSpan(boot, seq)
+	case boot > d.boot:
+		d.restart(boot, seq)
 		return fresh
 	}
 	return unsure
@@ -53,10 +52,11 @@ func (d *dedupe) seen(boot, seq int64) verdict {
 
 // restart takes (boot, seq) as the beginning of a new count.
 func (d *dedupe) restart(boot, seq int64) {
-	if boot != d.cur.boot {
-		d.old, d.hasOld = d.cur, true
+	if boot != d.boot {
+		old := d.span
+		d.old = &old
 	}
-	d.cur = newSpan(boot, seq)
+	d.span = newSpan(boot, seq)
 }
 
 func newSpan(boot, seq int64) span {

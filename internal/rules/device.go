@@ -27,10 +27,11 @@ type device struct {
 	due    int64    // next timer on the device's clock
 	wake   int64    // partition clock at which the state wants to look at it without a reading; later: never
 	active []episode
-	seen   [2]dedupe
-	upload bool   // catching up: its readings are of the past
-	epoch  uint32 // the state's when it changed last; 0: not since it was saved
-	chunk  uint32 // of a snapshot that holds its newest copy, and how many bytes
+	sent   dedupe  // telemetry it sent
+	events *dedupe // nil as long as it sent none
+	upload bool    // catching up: its readings are of the past
+	epoch  uint32  // the state's when it changed last; 0: not since it was saved
+	chunk  uint32  // of a snapshot that holds its newest copy, and how many bytes
 	size   uint32
 }
 
@@ -47,13 +48,22 @@ type episode struct {
 	evidence []fleet.Evidence
 }
 
-func newDevice(key fleet.DeviceKey, p *program) *device {
-	d := &device{
-		key: key, p: p, newest: [2]int64{never, never}, clock: never, due: later, wake: later,
-		store: newStore(p),
+// newDevice returns a device of which nothing is known, in words that are a copy of the program's blank.
+func newDevice(key fleet.DeviceKey, p *program, words []uint64) device {
+	return device{
+		key: key, p: p, newest: [2]int64{never, never}, clock: never, due: later, wake: later, store: newStore(p, words),
 	}
-	p.startAggs(d)
-	return d
+}
+
+// dedupe returns what is remembered of the readings of a class.
+func (d *device) dedupe(class fleet.Class) *dedupe {
+	if class == fleet.Telemetry {
+		return &d.sent
+	}
+	if d.events == nil {
+		d.events = &dedupe{}
+	}
+	return d.events
 }
 
 // find returns the index of a rule's episode, or -1 when the rule is idle.
@@ -94,7 +104,7 @@ func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) {
 	if sl.str >= 0 {
 		differs = d.text(sl.str) != v.Str
 		if differs || first {
-			d.setText(sl.str, string([]byte(v.Str))) // the reading's text aliases the batch
+			d.setText(sl.str, v.Str)
 		}
 	}
 	d.setNum(sl.f, n)

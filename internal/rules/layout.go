@@ -119,6 +119,14 @@ func newMapping(from layout, to *program) mapping {
 	return m
 }
 
+// blank returns a copy of the words that a device begins with where the mapping leads to.
+func (m *mapping) blank() []uint64 {
+	if m.to == nil {
+		return nil
+	}
+	return slices.Clone(m.to.blank)
+}
+
 // mappings reads a layout for a set.
 func (s *Set) mappings(body []byte) ([]mapping, error) {
 	var all []layout

@@ -9,7 +9,7 @@ import (
 )
 
 // program is what all rules of one model were compiled to: which fields matter, which windows are kept over them, and
-// the conditions as closures over a device's arrays. It does not change once it is built.
+// the conditions as closures over a device's store. It does not change once it is built.
 type program struct {
 	model    string
 	category string
@@ -22,13 +22,11 @@ type program struct {
 	sliding  ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading
 	onCode   ruleset // rules whose condition reads `code`: evaluated on events
 	hasAge   bool
-	nf       int // lengths of a device's arrays
-	nt       int
-	nc       int
-	ns       int
+	blank    []uint64 // the words of a store that knows nothing
+	ns       int      // texts of a store
 }
 
-// slot is a field that some rule reads. Its indices point into a device's arrays; -1 means not kept.
+// slot is a field that some rule reads. Its indices point into a device's store; -1 means not kept.
 type slot struct {
 	spec  fleet.FieldSpec
 	f     int // f: the last value; NaN before the first, some number for a text that is known
@@ -114,7 +112,7 @@ type agg struct {
 	max    int   // f
 }
 
-// startAggs empties all windows of a new device.
+// startAggs empties all windows.
 func (p *program) startAggs(d *device) {
 	for i := range p.aggs {
 		a := &p.aggs[i]
@@ -151,9 +149,11 @@ func (a *agg) add(d *device, t int64, v float64) {
 		return
 	}
 	i := int(b & (buckets - 1))
-	d.setCount(a.count+i, d.count(a.count+i)+1)
-	if a.sum >= 0 {
-		d.setNum(a.sum+i, d.num(a.sum+i)+v)
+	if n := d.count(a.count + i); n < maxCount {
+		d.setCount(a.count+i, n+1)
+		if a.sum >= 0 {
+			d.setNum(a.sum+i, d.num(a.sum+i)+v)
+		}
 	}
 	if a.min >= 0 && v < d.num(a.min+i) {
 		d.setNum(a.min+i, v)

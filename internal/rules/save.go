@@ -2,7 +2,7 @@ package rules
 
 import (
 	"maps"
-	"slices"
+	"math"
 )
 
 // Chunk is a part of a snapshot: some devices, encoded. A device's newest chunk counts.
@@ -19,8 +19,11 @@ type Saving struct {
 	limit   int
 	newID   func() uint32
 	numbers map[string]int
-	at      int64 // partition clock when it began
-	rest    []*device
+	at      int64           // partition clock when it began
+	epoch   uint32          // of the devices that changed since the one before
+	again   map[uint32]bool // chunks whose devices are written again
+	next    int             // number of the device to be looked at next
+	end     int             // how many there were when it began
 	id      uint32
 	body    []byte
 	done    []Chunk
@@ -33,22 +36,25 @@ func (s *State) BeginSave(limit int, newID func() uint32) *Saving {
 	if s.saving != nil {
 		panic("rules: a snapshot begins while another is made")
 	}
-	sv := &Saving{s: s, limit: limit, newID: newID, numbers: s.numbers(), at: s.partition(), rest: s.dirty}
-	s.saving, s.dirty = sv, nil
+	sv := &Saving{s: s, limit: limit, newID: newID, numbers: s.numbers(), at: s.partition(), epoch: s.epoch, again: s.again, end: s.devices.n}
+	s.saving, s.again = sv, map[uint32]bool{}
 	s.epoch++
 	return sv
 }
 
+// looks is how many devices can be looked at in the time one is encoded.
+const looks = 32
+
 // Go encodes up to n devices and reports whether all are.
 func (sv *Saving) Go(n int) (done bool) {
-	for n = min(n, len(sv.rest)); n > 0; n-- {
-		d := sv.rest[0]
-		sv.rest = sv.rest[1:]
-		if d.epoch == sv.s.epoch-1 { // else it changed meanwhile and was encoded then
+	for work := 0; sv.next < sv.end && work/looks < n; sv.next++ {
+		work++
+		if d := sv.s.devices.at(sv.next); sv.wants(d) {
 			sv.encode(d)
+			work += looks - 1
 		}
 	}
-	if len(sv.rest) > 0 {
+	if sv.next < sv.end {
 		return false
 	}
 	if len(sv.body) > 0 {
@@ -62,6 +68,11 @@ func (sv *Saving) Go(n int) (done bool) {
 
 // Chunks returns what was encoded, once Go has reported that all is.
 func (sv *Saving) Chunks() []Chunk { return sv.done }
+
+// wants reports whether the snapshot is still to have a device: not when that changed meanwhile, for it was encoded then.
+func (sv *Saving) wants(d *device) bool {
+	return d.epoch == sv.epoch || d.epoch < sv.epoch && sv.again[d.chunk]
+}
 
 func (sv *Saving) encode(d *device) {
 	if sv.id == 0 {
@@ -96,17 +107,16 @@ func (s *State) touch(d *device) {
 	if d.epoch == s.epoch {
 		return
 	}
-	if s.saving != nil && d.epoch == s.epoch-1 {
+	if s.saving != nil && s.saving.wants(d) {
 		s.saving.encode(d)
 	}
 	d.epoch = s.epoch
-	s.dirty = append(s.dirty, d)
 }
 
 // Save is BeginSave and all of Go at once.
 func (s *State) Save(limit int, newID func() uint32) []Chunk {
 	sv := s.BeginSave(limit, newID)
-	sv.Go(len(sv.rest))
+	sv.Go(math.MaxInt)
 	return sv.Chunks()
 }
 
@@ -117,9 +127,12 @@ func (s *State) Held() map[uint32]int { return maps.Clone(s.held) }
 // Resave makes the next snapshot write the devices of some chunks again, so that the chunks are free; without chunks, all
 // devices.
 func (s *State) Resave(chunks ...uint32) {
-	for _, d := range s.devices {
-		if len(chunks) == 0 || slices.Contains(chunks, d.chunk) {
-			s.touch(d)
+	for _, id := range chunks {
+		s.again[id] = true
+	}
+	if len(chunks) == 0 {
+		for id := range s.held {
+			s.again[id] = true
 		}
 	}
 }

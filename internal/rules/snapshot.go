@@ -39,40 +39,58 @@ func Restore(set *Set, header, layout []byte, chunks []Chunk) (*State, []fleet.F
 		return nil, nil, err
 	}
 	ended := map[fleet.DeviceKey][]fleet.Finding{}
-	for _, c := range chunks {
-		r := decoder{b: c.Body}
-		for len(r.b) > 0 {
-			before := len(r.b)
-			d, m, gone, err := r.device(mappings)
-			if err != nil {
-				return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
-			}
-			if old := s.devices[d.key]; old != nil {
-				s.place(old, 0, 0)
-				delete(s.devices, d.key)
-			}
-			size := before - len(r.b)
-			delete(ended, d.key)
-			for i := range gone {
-				ended[d.key] = append(ended[d.key], s.ended(d, m, &gone[i], s.clock))
-			}
-			if m.to == nil {
-				continue
-			}
-			s.place(d, c.ID, size)
-			s.devices[d.key] = d
+	for _, c := range slices.Backward(chunks) { // a device's newest copy counts
+		if err := s.restore(c, mappings, ended); err != nil {
+			return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
 		}
 	}
-	for _, d := range s.devices {
-		s.schedule(d)
+	for i := range s.devices.n {
+		s.schedule(s.devices.at(i))
 	}
 	var out []fleet.Finding
-	for _, key := range slices.SortedFunc(maps.Keys(ended), func(a, b fleet.DeviceKey) int {
-		return slices.Compare([]string{a.Tenant, a.Serial}, []string{b.Tenant, b.Serial})
-	}) {
+	for _, key := range slices.SortedFunc(maps.Keys(ended), compareKeys) {
 		out = append(out, ended[key]...)
 	}
 	return s, out, nil
+}
+
+// restore reads the devices of a chunk that are not known from a newer one. ended gets the findings of what is gone, and a
+// place for every device whose model is.
+func (s *State) restore(c Chunk, mappings []mapping, ended map[fleet.DeviceKey][]fleet.Finding) error {
+	for r := (decoder{b: c.Body}); len(r.b) > 0; {
+		before := len(r.b)
+		n, key := r.head()
+		if r.err != nil || n >= uint64(len(mappings)) {
+			return errShort
+		}
+		m := &mappings[n]
+		_, passed := ended[key]
+		passed = passed || s.devices.get(key) != nil
+		words := m.blank()
+		if !passed && m.to != nil {
+			key, words = s.devices.own(key), s.words(m.to)
+		}
+		d, gone, err := r.device(key, m, words)
+		switch {
+		case err != nil:
+			return err
+		case passed:
+			continue
+		case len(gone) > 0 || m.to == nil:
+			ended[key] = s.endedAll(&d, m, gone, s.clock)
+		}
+		if m.to != nil {
+			s.place(s.devices.add(d), c.ID, before-len(r.b))
+		}
+	}
+	return nil
+}
+
+func (s *State) endedAll(d *device, m *mapping, gone []episode, received int64) (out []fleet.Finding) {
+	for i := range gone {
+		out = append(out, s.ended(d, m, &gone[i], received))
+	}
+	return out
 }
 
 // ended is the last finding of an episode whose rule does not exist for the device any more.
@@ -88,30 +106,39 @@ func (s *State) ended(d *device, m *mapping, e *episode, received int64) fleet.F
 
 // rebind moves a device to another model: what both models' rules know by the same name stays.
 func (s *State) rebind(d *device, p *program) {
-	m := newMapping(d.p.layout(), p)
+	m := s.mapping(d.p, p)
 	r := decoder{b: appendDevice(nil, d, 0, d.upload)}
-	fresh, _, gone, err := r.device([]mapping{m})
+	r.head()
+	fresh, gone, err := r.device(d.key, m, s.words(p))
 	if err != nil { // cannot happen: it was encoded a moment ago
-		fresh, gone = newDevice(d.key, p), nil
+		fresh, gone = newDevice(d.key, p, m.blank()), nil
 	}
-	for i := range gone {
-		s.out = append(s.out, s.ended(fresh, &m, &gone[i], s.rec.Received.UnixMilli()))
-	}
+	s.out = append(s.out, s.endedAll(&fresh, m, gone, s.rec.Received.UnixMilli())...)
 	fresh.epoch, fresh.chunk, fresh.size, fresh.wake = d.epoch, d.chunk, d.size, d.wake
-	*d = *fresh
+	*d = fresh
+}
+
+// move is a device's way from one program to another.
+type move struct{ from, to *program }
+
+// mapping returns what leads from one program to another. It is made once.
+func (s *State) mapping(from, to *program) *mapping {
+	m := s.moves[move{from, to}]
+	if m == nil {
+		made := newMapping(from.layout(), to)
+		m = &made
+		s.moves[move{from, to}] = m
+	}
+	return m
 }
 
 // Hash names the whole state: two states with the same hash go on alike.
 func (s *State) Hash() string {
-	keys := slices.SortedFunc(maps.Keys(s.devices), func(a, b fleet.DeviceKey) int {
-		return slices.Compare([]string{a.Tenant, a.Serial}, []string{b.Tenant, b.Serial})
-	})
 	numbers := s.numbers()
 	h := sha256.New()
 	h.Write(s.Header())
 	var b []byte
-	for _, k := range keys {
-		d := s.devices[k]
+	for _, d := range s.devices.sorted() {
 		b = appendDevice(b[:0], d, numbers[d.p.model], s.uploading(d))
 		h.Write(b)
 	}

@@ -23,14 +23,16 @@ type Counts struct {
 type State struct {
 	set     *Set
 	cfg     Config
-	devices map[fleet.DeviceKey]*device
-	clock   int64 // highest receipt time, ms
-	gap     int64 // ms of receipt time in which we did not receive: they count for nothing
+	devices roster
+	slabs   map[*program][]uint64 // what is left of memory for stores
+	clock   int64                 // highest receipt time, ms
+	gap     int64                 // ms of receipt time in which we did not receive: they count for nothing
 	wakes   wakeHeap
-	dirty   []*device
-	epoch   uint32         // grows with every snapshot that begins: see device.epoch
-	saving  *Saving        // the snapshot that is being made; nil: none
-	held    map[uint32]int // bytes of each chunk that are the newest copy of a device
+	epoch   uint32          // grows with every snapshot that begins: see device.epoch
+	saving  *Saving         // the snapshot that is being made; nil: none
+	held    map[uint32]int  // bytes of each chunk that are the newest copy of a device
+	again   map[uint32]bool // chunks whose devices the next snapshot writes again
+	moves   map[move]*mapping
 	counts  Counts
 
 	env     env
@@ -42,14 +44,17 @@ type State struct {
 
 // NewState returns the empty state of a partition.
 func NewState(set *Set) *State {
-	return &State{set: set, cfg: set.cfg, devices: map[fleet.DeviceKey]*device{}, clock: never, epoch: 1, held: map[uint32]int{}}
+	return &State{
+		set: set, cfg: set.cfg, devices: newRoster(), slabs: map[*program][]uint64{}, clock: never, epoch: 1,
+		held: map[uint32]int{}, again: map[uint32]bool{}, moves: map[move]*mapping{},
+	}
 }
 
 // Counts returns what was counted so far.
 func (s *State) Counts() Counts { return s.counts }
 
 // Devices returns how many devices the state knows.
-func (s *State) Devices() int { return len(s.devices) }
+func (s *State) Devices() int { return s.devices.n }
 
 // Now returns the partition's clock: the highest receipt time of a record.
 func (s *State) Now() time.Time {
@@ -101,14 +106,12 @@ func (s *State) step(r *fleet.Reading) {
 		s.counts.UnknownModel++
 		return
 	}
-	d := s.devices[r.Device]
+	d := s.devices.get(r.Device)
 	if d == nil && len(p.rules) == 0 {
 		return // nothing can ever be found: no state
 	}
 	if d == nil {
-		key := fleet.DeviceKey{Tenant: string([]byte(r.Device.Tenant)), Serial: string([]byte(r.Device.Serial))}
-		d = newDevice(key, p)
-		s.devices[key] = d
+		d = s.devices.add(newDevice(s.devices.own(r.Device), p, s.words(p)))
 	}
 	s.touch(d)
 	if d.p != p {
@@ -126,13 +129,13 @@ func (s *State) take(d *device, r *fleet.Reading, t int64) {
 	newest := d.newest[r.Class]
 	tooOld := t < newest-s.cfg.Lateness.Milliseconds()
 	if r.HasSeq {
-		switch d.seen[r.Class].seen(r.Boot, r.Seq) {
+		switch d.dedupe(r.Class).seen(r.Boot, r.Seq) {
 		case resend:
 			s.counts.Duplicates++
 			return
 		case unsure:
 			if t > newest {
-				d.seen[r.Class].restart(r.Boot, r.Seq)
+				d.dedupe(r.Class).restart(r.Boot, r.Seq)
 			} else if !tooOld {
 				s.counts.Duplicates++
 				return

@@ -11,12 +11,17 @@ type wakeEntry struct {
 	d  *device
 }
 
+// before orders entries of the same time by device, so that what is found does not come in the order of a start.
+func (e wakeEntry) before(o wakeEntry) bool {
+	return e.at < o.at || e.at == o.at && compareKeys(e.d.key, o.d.key) < 0
+}
+
 func (h *wakeHeap) push(e wakeEntry) {
 	*h = append(*h, e)
 	a := *h
 	for i := len(a) - 1; i > 0; {
 		up := (i - 1) / 2
-		if a[up].at <= a[i].at {
+		if !a[i].before(a[up]) {
 			break
 		}
 		a[up], a[i] = a[i], a[up]
@@ -33,7 +38,7 @@ func (h *wakeHeap) pop() wakeEntry {
 	for i := 0; ; {
 		least := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(a); c++ {
-			if a[c].at < a[least].at {
+			if a[c].before(a[least]) {
 				least = c
 			}
 		}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,7 +36,8 @@ func TestWindowsAgainstTheObviousVersion(t *testing.T) {
 	p := set.programs["washer-w7"]
 	a := &p.aggs[0]
 	rapid.Check(t, func(t *rapid.T) {
-		d := newDevice(fleet.DeviceKey{}, p)
+		fresh := newDevice(fleet.DeviceKey{}, p, slices.Clone(p.blank))
+		d := &fresh
 		now := t0.UnixMilli()
 		points := make([]point, 0, 80)
 		for range rapid.IntRange(1, 80).Draw(t, "n") {
