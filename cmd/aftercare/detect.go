@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ with its name if all of them are in it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDetectAnomaly(), newDetectMulti())
+	cmd.AddCommand(newDetectAnomaly(), newDetectMulti(), newDetectWear())
 	return cmd
 }
 
@@ -153,4 +154,24 @@ func columnNamed(first []string, name string) (int, error) {
 		return i, nil
 	}
 	return 0, fmt.Errorf("line 1: there is no column %q, only %q", name, first)
+}
+
+// columnsNamed are the places of several columns.
+func columnsNamed(first, names []string) (of []int, err error) {
+	of = make([]int, len(names))
+	for i, name := range names {
+		if of[i], err = columnNamed(first, name); err != nil {
+			return nil, err
+		}
+	}
+	return of, nil
+}
+
+// separator reads what separates the columns of the files.
+func separator(text string) (rune, error) {
+	sep, size := utf8.DecodeRuneInString(text)
+	if size == 0 || size != len(text) || slices.Contains([]rune{'"', '\r', '\n', utf8.RuneError}, sep) {
+		return 0, &problemsError{[]fleet.Problem{{Path: "--sep", Message: fmt.Sprintf("%q is not one character that can separate columns", text)}}}
+	}
+	return sep, nil
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -50,9 +49,9 @@ Without --values the channels are the columns that hold numbers in the training 
 }
 
 func (m detectMulti) run(files []string) error {
-	sep, size := utf8.DecodeRuneInString(m.sep)
-	if size == 0 || size != len(m.sep) || slices.Contains([]rune{'"', '\r', '\n', utf8.RuneError}, sep) {
-		return &problemsError{[]fleet.Problem{{Path: "--sep", Message: fmt.Sprintf("%q is not one character that can separate columns", m.sep)}}}
+	sep, err := separator(m.sep)
+	if err != nil {
+		return err
 	}
 	cfg := detect.DefaultMulti(1)
 	cfg.Train = m.train
@@ -84,11 +83,9 @@ func (m detectMulti) rows(values []string) func([]string) (func([]string) ([]str
 		if err != nil {
 			return nil, err
 		}
-		of := make([]int, len(values))
-		for i, name := range values {
-			if of[i], err = columnNamed(first, name); err != nil {
-				return nil, err
-			}
+		of, err := columnsNamed(first, values)
+		if err != nil {
+			return nil, err
 		}
 		cfg := detect.DefaultMulti(len(values))
 		cfg.Train = m.train
