@@ -14,10 +14,8 @@ import (
 // Run commits until ctx ends, then what is queued once more, and returns. Messages that cannot be made durable within that
 // last try hear Failed. It may be called once.
 func (in *Ingest) Run(ctx context.Context) error {
-	if err := in.remember(ctx); err != nil {
-		return in.close(err)
-	}
-	if err := in.commit(ctx, in.marks(wire.KindStart)); err != nil {
+	h := in.ByHand()
+	if err := h.Begin(ctx); err != nil {
 		return in.close(err)
 	}
 	var counting sync.WaitGroup
@@ -27,28 +25,22 @@ func (in *Ingest) Run(ctx context.Context) error {
 	counting.Go(func() { in.flushing(ctx) })
 	ticker := time.NewTicker(in.cfg.TickEvery)
 	defer ticker.Stop()
-	spare := newCycle(in.deps.Journal.Partitions())
 	last := in.deps.Now()
-	idle := make([]bool, in.deps.Journal.Partitions())
 	for {
 		select {
 		case <-ctx.Done():
-			return in.drain(nil)
+			return h.drain()
 		case <-ticker.C:
 			now := in.deps.Now()
 			in.watch(last, now)
 			last = now
-			if err := in.tick(ctx, idle); err != nil {
-				return in.drain(nil)
+			if err := h.Tick(ctx); err != nil {
+				return h.drain()
 			}
 		case <-in.work:
-			c := in.swap(spare)
-			if err := in.commitCycle(ctx, c, idle); err != nil {
-				return in.drain(c)
+			if err := h.Commit(ctx); err != nil {
+				return h.drain()
 			}
-			c.done()
-			c.reset()
-			spare = c
 		}
 	}
 }
@@ -101,21 +93,6 @@ func (in *Ingest) swap(empty *cycle) *cycle {
 	return c
 }
 
-func (in *Ingest) commitCycle(ctx context.Context, c *cycle, idle []bool) error {
-	start := time.Now()
-	records := c.records(in.deps.Now())
-	if len(records) > 0 {
-		if err := in.commit(ctx, records); err != nil {
-			return err
-		}
-	}
-	for p := range c.lines {
-		idle[p] = idle[p] && len(c.lines[p].chunks) == 0 && len(c.lines[p].open) == 0
-	}
-	in.meter.cycle(c, in.deps.Now(), time.Since(start))
-	return nil
-}
-
 // commit appends until it worked or ctx ended: not stored means not acknowledged, so there is nothing else to do. Only a record
 // that the journal can never take ends it early.
 func (in *Ingest) commit(ctx context.Context, records []wire.Record) error {
@@ -150,20 +127,6 @@ func (in *Ingest) append(ctx context.Context, records []wire.Record) error {
 	return in.deps.Journal.Append(ctx, records)
 }
 
-func (in *Ingest) tick(ctx context.Context, idle []bool) error {
-	var records []wire.Record
-	for _, r := range in.marks(wire.KindTick) {
-		if idle[r.Partition] {
-			records = append(records, r)
-		}
-		idle[r.Partition] = true
-	}
-	if len(records) == 0 {
-		return nil
-	}
-	return in.commit(ctx, records)
-}
-
 // marks makes one record without body for each partition.
 func (in *Ingest) marks(kind wire.Kind) []wire.Record {
 	now := in.deps.Now()
@@ -172,41 +135,6 @@ func (in *Ingest) marks(kind wire.Kind) []wire.Record {
 		out[p] = wire.Record{Stream: wire.Readings, Partition: p, Kind: kind, Received: now}
 	}
 	return out
-}
-
-const lastTry = 3 * time.Second
-
-// drain commits what is queued once more, the unfinished cycle first, and says good-bye in the journal.
-func (in *Ingest) drain(unfinished *cycle) error {
-	ctx, cancel := context.WithTimeout(context.Background(), lastTry)
-	defer cancel()
-	in.mu.Lock()
-	in.closed = true
-	in.mu.Unlock()
-	last := in.swap(newCycle(in.deps.Journal.Partitions()))
-	var cycles []*cycle
-	if unfinished != nil {
-		cycles = append(cycles, unfinished)
-	}
-	cycles = append(cycles, last)
-	in.tracks.touch()
-	records := in.marks(wire.KindStop)
-	for i := len(cycles) - 1; i >= 0; i-- {
-		records = append(cycles[i].records(in.deps.Now()), records...)
-	}
-	if err := in.append(ctx, records); err != nil {
-		n := 0
-		for _, c := range cycles {
-			n += len(c.waiters)
-			c.done(wire.Failed)
-		}
-		return fmt.Errorf("last commit, %d messages not acknowledged: %w", n, err)
-	}
-	for _, c := range cycles {
-		in.meter.cycle(c, in.deps.Now(), 0)
-		c.done()
-	}
-	return nil
 }
 
 func (in *Ingest) close(cause error) error {

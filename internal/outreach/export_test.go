@@ -2,25 +2,8 @@ package outreach
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"aftercare/internal/fleet"
 )
-
-// Pass leases what is due at now and handles it, one row after the other, until nothing is due: the loop without its clock.
-func (o *Outreach) Pass(ctx context.Context, now time.Time) error {
-	var errs []error
-	for {
-		rows, err := o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxMessage, now, o.config.Lease, o.config.Batch)
-		if err != nil || len(rows) == 0 {
-			return errors.Join(append(errs, err)...)
-		}
-		for _, r := range rows {
-			errs = append(errs, o.process(ctx, r, now))
-		}
-	}
-}
 
 // Pass relays what is due at now.
 func (r *Relay) Pass(ctx context.Context, now time.Time) error {

@@ -110,12 +110,14 @@ type Deps struct {
 	People     People // nil: an endpoint that is gone stays on the person's list and each message to it dies
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+	Now        func() time.Time // nil: time.Now
 }
 
 // Outreach is the loop over message rows. Make it with New.
 type Outreach struct {
 	config   Config
 	deps     Deps
+	now      func() time.Time
 	channels map[string]Channel
 	names    []string // of the channels
 	metrics  *metrics
@@ -125,6 +127,9 @@ type Outreach struct {
 // New returns an Outreach that does nothing until Run. The configuration must be valid.
 func New(c Config, d Deps) *Outreach {
 	o := &Outreach{config: c, deps: d, channels: map[string]Channel{}, metrics: newMetrics(d.Registerer), wake: make(chan struct{}, 1)}
+	if o.now = d.Now; o.now == nil {
+		o.now = time.Now
+	}
 	for _, ch := range d.Channels {
 		o.channels[ch.Name()] = ch
 		o.names = append(o.names, ch.Name())

@@ -111,11 +111,11 @@ func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
 func (o *Outreach) send(ctx context.Context, p *plan) error {
 	p.row.Attempts++ // this one; recorded with its result
 	m := o.compose(p)
-	start := time.Now()
+	start := o.now()
 	sctx, cancel := linger(ctx, o.config.SendTimeout)
 	err := o.channels[p.row.Channel].Send(sctx, m, p.endpoint)
 	cancel()
-	p.now = p.now.Add(time.Since(start)) // a receiver's wish counts from its answer
+	p.now = p.now.Add(o.now().Sub(start)) // a receiver's wish counts from its answer
 	if err == nil {
 		return o.end(ctx, p, "sent", "", nil)
 	}
@@ -168,7 +168,7 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
+	begun := o.now()
 	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
 	if err := o.deps.Outbox.Deliver(rctx, p.row.ID, m, p.delivery(state, reason), append(follow, record)); err != nil {
@@ -176,7 +176,7 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 	}
 	o.metrics.messages.WithLabelValues(p.channel(), state).Inc()
 	if state == "sent" && !p.row.Cause.IsZero() && !p.target.Held {
-		done := p.now.Add(time.Since(begun)) // not the clock itself: in a replay now is simulated
+		done := p.now.Add(o.now().Sub(begun))
 		o.metrics.latency.WithLabelValues(p.channel()).Observe(done.Sub(p.row.Cause).Seconds())
 	}
 	if state == "dead" {

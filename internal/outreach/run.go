@@ -2,6 +2,7 @@ package outreach
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ func (o *Outreach) Run(ctx context.Context) error {
 
 // lease takes one batch and spreads it over the queues; it reports whether there may be more.
 func (o *Outreach) lease(ctx context.Context, queues map[string]chan job) bool {
-	now := time.Now()
+	now := o.now()
 	rows, err := o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxMessage, now, o.config.Lease, o.config.Batch)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -75,12 +76,27 @@ func (o *Outreach) lease(ctx context.Context, queues map[string]chan job) bool {
 	return len(rows) == o.config.Batch
 }
 
+// Pass handles the rows that are due at now, one after the other in the caller's goroutine, until none is. It is for who replays
+// the past and calls it, in the place of Run, whenever one may be due.
+func (o *Outreach) Pass(ctx context.Context, now time.Time) error {
+	var errs []error
+	for {
+		rows, err := o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxMessage, now, o.config.Lease, o.config.Batch)
+		if err != nil || len(rows) == 0 {
+			return errors.Join(append(errs, err)...)
+		}
+		for _, r := range rows {
+			errs = append(errs, o.process(ctx, r, now))
+		}
+	}
+}
+
 // work handles jobs until the queue is closed. A row whose lease has become too short for a try is left for the next lease:
 // another process may be about to take it. That is no
 // try.
 func (o *Outreach) work(ctx context.Context, q <-chan job) {
 	for j := range q {
-		now := time.Now()
+		now := o.now()
 		switch {
 		case ctx.Err() != nil:
 			o.giveBack(ctx, j, now)

@@ -57,7 +57,7 @@ type Deps struct {
 }
 
 // Tracker keeps the states. Connected, Disconnected, Heard, Reported, State and Children may be called from many goroutines and
-// never wait for anything but each other; Run from one.
+// never wait for anything but each other; Run, or Look, from one.
 type Tracker struct {
 	cfg      Config
 	devices  Devices
@@ -72,6 +72,7 @@ type Tracker struct {
 	stations stations
 	perShard int       // how many changes of a shard may wait
 	looked   time.Time // when silence was last looked for; Run only
+	saved    time.Time // when the states were last kept; Run only
 	resaid   bool      // the end before this start was not orderly: what is confirmed is recorded again
 	unsent   []change
 }

@@ -21,27 +21,35 @@ func (t *Tracker) Run(ctx context.Context) error {
 	if !t.begin(ctx) {
 		return nil
 	}
+	t.looked, t.saved = t.now(), t.now()
 	tick := time.NewTicker(t.cfg.Every)
 	defer tick.Stop()
-	saved := t.now()
-	t.looked = saved
 	for {
 		select {
 		case <-ctx.Done():
 			return t.end(context.WithoutCancel(ctx))
 		case <-tick.C:
 		}
-		now := t.now()
-		t.lookFor(now)
-		t.emit(ctx)
-		if now.Sub(saved) >= t.cfg.SnapshotEvery {
-			saved = now
-			for i := range t.shards {
-				t.sweep(&t.shards[i], now.UnixMilli())
-			}
-			t.cascade()
-			t.save(ctx, false)
+		t.Look(ctx, t.now())
+	}
+}
+
+// Look does once what Run does all the time: it looks for silence, records what changed and keeps the states when it is time for
+// that. It is for who replays the past, has no time to wait for and calls it, in the place of Run, at least every Config.Every
+// of the time that goes by.
+func (t *Tracker) Look(ctx context.Context, now time.Time) {
+	if t.looked.IsZero() {
+		t.looked, t.saved = now, now
+	}
+	t.lookFor(now)
+	t.emit(ctx)
+	if now.Sub(t.saved) >= t.cfg.SnapshotEvery {
+		t.saved = now
+		for i := range t.shards {
+			t.sweep(&t.shards[i], now.UnixMilli())
 		}
+		t.cascade()
+		t.save(ctx, false)
 	}
 }
 

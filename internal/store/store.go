@@ -40,6 +40,8 @@ type Config struct {
 	Path        string        `mapstructure:"path" help:"file of the SQL database; empty: aftercare.db in the data folder"`
 	Readers     int           `mapstructure:"readers" help:"statements that may read at once"`
 	BusyTimeout time.Duration `mapstructure:"busy_timeout" help:"how long to wait for another process that writes"`
+	// NoSync does without syncing the disk: for a database that is thrown away, as of a replay. No setting turns it on.
+	NoSync bool `mapstructure:"-"`
 }
 
 // DefaultConfig is SQLite in ./data.
@@ -112,8 +114,12 @@ func prepareFile(path string) (string, error) {
 
 func openSQLite(path string, cfg Config, extra string, conns int) (*bun.DB, error) {
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
-	dsn := fmt.Sprintf("%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&%s",
-		u.String(), cfg.BusyTimeout.Milliseconds(), extra)
+	sync := "FULL"
+	if cfg.NoSync {
+		sync = "OFF"
+	}
+	dsn := fmt.Sprintf("%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(%s)&_pragma=foreign_keys(1)&%s",
+		u.String(), cfg.BusyTimeout.Milliseconds(), sync, extra)
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, err
