@@ -115,12 +115,15 @@ func (j *Journal) Partitions() int { return j.partitions }
 
 // PartitionOf returns the partition of a device: FNV-1a of tenant, a zero byte and serial, modulo Partitions. It never
 // changes, because a device's records must stay together.
-func (j *Journal) PartitionOf(k fleet.DeviceKey) int {
+func (j *Journal) PartitionOf(k fleet.DeviceKey) int { return Partition(k, j.partitions) }
+
+// Partition is PartitionOf for a count of partitions.
+func Partition(k fleet.DeviceKey, partitions int) int {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(k.Tenant))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(k.Serial))
-	return int(h.Sum64() % uint64(j.partitions))
+	return int(h.Sum64() % uint64(partitions))
 }
 
 // Check is the health check: it fails while the log is broken, closed or the disk is nearly full.

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"aftercare/internal/app"
+	"aftercare/internal/fleet"
+)
+
+func newReplay() *cobra.Command {
+	var j replayJob
+	cmd := &cobra.Command{
+		Use:   "replay FILE",
+		Short: "Run what devices sent through ingest, rules, cases and messages on simulated time; needs no server",
+		Long: `Runs a file of messages through the server's own parts as if it were arriving: decoding, profile checks, clock correction, quarantine, presence,
+rules, cases, and the decision whom to tell what and when. Time is that of the file; no broker and no database server is needed, and the same file gives the same
+findings and messages, byte for byte.
+
+FILE ("-" is the standard input; gzip is recognised) has one message a line, in order of sending:
+
+  <unix milliseconds of sending> <topic> <payload>
+  1767571200000 devices/demo/washer-w7/WM-0001/telemetry {"ts":1767571199000,"boot":1,"seq":1,"cycles":812}
+
+"firmware-sim simulate" writes such files. The devices are those of the list FILE.devices.csv (without .gz) or --devices, which is what
+"aftercare device import" reads. A device without an owner in the list gets one with a phone, so that messages can be decided on; nothing is sent.
+
+--findings takes one finding a line as JSON and, as its last line, the report; --messages takes what became of each message to an owner. Lines that
+cannot be read are counted and named, and the exit code is 1. The SQL database goes to a folder that is removed at the end, or to --data,
+which must not have one yet.`,
+		Example: `  firmware-sim simulate --out fleet.gz --devices 300 --days 180
+  aftercare replay fleet.gz --findings findings.jsonl --messages messages.jsonl
+  aftercare score --truth fleet.truth.jsonl --findings findings.jsonl`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, files, err := loadAll(cmd)
+			if err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("data") {
+				dir, err := os.MkdirTemp("", "aftercare-replay-")
+				if err != nil {
+					return fmt.Errorf("make a folder for the database: %w", err)
+				}
+				defer os.RemoveAll(dir)
+				cfg.Data = dir
+			}
+			j.file, j.in = args[0], cmd.InOrStdin()
+			return j.run(cmd.Context(), app.ReplayOptions{Config: cfg, Files: files, Tenant: j.tenant, Log: cmd.ErrOrStderr()}, cmd.OutOrStdout())
+		},
+	}
+	configFlags(cmd, "models", "rules.dir")
+	tenantFlag(cmd, &j.tenant)
+	cmd.Flags().StringVar(&j.devices, "devices", "", "list of the devices (CSV); default: FILE.devices.csv")
+	cmd.Flags().StringVar(&j.findings, "findings", "", "`file` for the findings, one JSON object a line")
+	cmd.Flags().StringVar(&j.messages, "messages", "", "`file` for the messages to owners, one JSON object a line")
+	return cmd
+}
+
+type replayJob struct {
+	file, devices, tenant, findings, messages string
+	in                                        io.Reader // for the file "-"
+}
+
+func (j *replayJob) run(ctx context.Context, o app.ReplayOptions, out io.Writer) (err error) {
+	var ends []func() error
+	defer func() {
+		for _, end := range slices.Backward(ends) {
+			err = errors.Join(err, end())
+		}
+	}()
+	o.Messages = j.in
+	if j.file != "-" {
+		f, err := os.Open(j.file)
+		if err != nil {
+			return err
+		}
+		ends = append(ends, f.Close)
+		o.Messages = f
+	}
+	devices, err := j.openDevices()
+	if err != nil {
+		return err
+	}
+	ends = append(ends, devices.Close)
+	o.Devices = devices
+	for _, w := range []struct {
+		path string
+		to   *io.Writer
+	}{{j.findings, &o.Findings}, {j.messages, &o.Sent}} {
+		if w.path == "" {
+			continue
+		}
+		f, err := os.Create(w.path)
+		if err != nil {
+			return err
+		}
+		b := bufio.NewWriterSize(f, 256<<10)
+		ends = append(ends, f.Close, b.Flush)
+		*w.to = b
+	}
+	begin := time.Now()
+	report, err := app.Replay(ctx, o)
+	if err != nil {
+		return err
+	}
+	return printReplay(out, report, time.Since(begin))
+}
+
+// openDevices opens the list that was named or lies beside the file.
+func (j *replayJob) openDevices() (*os.File, error) {
+	path := j.devices
+	if path == "" {
+		if j.file == "-" {
+			return nil, &problemsError{[]fleet.Problem{{Path: "--devices", Message: "messages on standard input have no list beside them", Hint: "name the list"}}}
+		}
+		path = replayBeside(j.file, ".devices.csv")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the list of devices: %w (--devices names another)", err)
+	}
+	return f, nil
+}
+
+// replayBeside is the name of a file that belongs to a file of messages: that of fleet.gz is fleet.devices.csv.
+func replayBeside(file, ending string) string {
+	if path := file + ending; exists(path) {
+		return path
+	}
+	return strings.TrimSuffix(file, ".gz") + ending
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(filepath.Clean(path))
+	return err == nil
+}
+
+func printReplay(w io.Writer, r app.ReplayReport, took time.Duration) error {
+	var b strings.Builder
+	days := r.To.Sub(r.From).Hours() / 24
+	fmt.Fprintf(&b, "%d devices, %.1f days from %s, %d messages in %.1f s (%.0f readings/s)\n", r.Devices, days,
+		r.From.UTC().Format(time.DateOnly), r.Messages, took.Seconds(), float64(r.In)/took.Seconds())
+	fmt.Fprintf(&b, "readings: %d in = %d stored + %d put aside%s + %d refused%s\n", r.In, r.Stored, total(r.Quarantined), byReason(r.Quarantined), total(r.Refused), byReason(r.Refused))
+	fmt.Fprintf(&b, "findings: %d opened, %d cleared; messages%s\n", r.Opened, r.Cleared, byReason(r.Told))
+	for _, line := range r.BrokenLines {
+		fmt.Fprintln(&b, line)
+	}
+	if more := r.Broken - len(r.BrokenLines); more > 0 {
+		fmt.Fprintf(&b, "and %d more\n", more)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return err
+	}
+	if r.Broken > 0 {
+		return fmt.Errorf("%d lines are no messages", r.Broken)
+	}
+	return nil
+}
+
+func total(m map[string]int) (n int) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+// byReason spells counts: " (range 3, syntax 1)".
+func byReason(m map[string]int) string {
+	if len(m) == 0 {
+		return ""
+	}
+	parts := make([]string, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%s %d", k, m[k]))
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}

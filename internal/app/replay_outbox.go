@@ -1,0 +1,134 @@
+package app
+
+import (
+	"container/heap"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/store"
+)
+
+// replayOutbox is the store as cases and outreach see it. It knows when the next message is due, so that nobody asks in vain
+// two thousand times a simulated day, and writes down what became of each.
+type replayOutbox struct {
+	*store.Store
+	to     io.Writer
+	report *ReplayReport
+	times  dueTimes
+	err    error // of writing
+}
+
+// ReplayMessage is what became of one message to an owner, a line of a replay's messages.
+type ReplayMessage struct {
+	At       time.Time      `json:"at"`
+	Device   string         `json:"device"`
+	Model    string         `json:"model"`
+	Problem  string         `json:"problem"`
+	Kind     fleet.Kind     `json:"kind"`
+	Severity fleet.Severity `json:"severity"`
+	Channel  string         `json:"channel"`
+	State    string         `json:"state"` // sent, held, skipped, dead
+	Detail   string         `json:"detail"`
+	Case     string         `json:"case"`
+	Person   string         `json:"person"`
+	Title    string         `json:"title,omitempty"`
+	Body     string         `json:"body,omitempty"`
+}
+
+// Commit is the store's; what it puts into the outbox is noted.
+func (b *replayOutbox) Commit(ctx context.Context, ch fleet.Change) error {
+	b.note(ch.Outbox)
+	return b.Store.Commit(ctx, ch)
+}
+
+// Deliver is the store's; what became of the message is written down.
+func (b *replayOutbox) Deliver(ctx context.Context, id string, inbox *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error {
+	b.note(follow)
+	if err := b.Store.Deliver(ctx, id, inbox, d, follow); err != nil {
+		return err
+	}
+	b.write(inbox, d, follow)
+	return nil
+}
+
+// RetryOutbox is the store's; when the row is due again is noted.
+func (b *replayOutbox) RetryOutbox(ctx context.Context, id string, due time.Time, errText string) error {
+	heap.Push(&b.times, due)
+	return b.Store.RetryOutbox(ctx, id, due, errText)
+}
+
+// PutOffOutbox is the store's; when the row is due again is noted.
+func (b *replayOutbox) PutOffOutbox(ctx context.Context, id string, due time.Time, reason string) error {
+	heap.Push(&b.times, due)
+	return b.Store.PutOffOutbox(ctx, id, due, reason)
+}
+
+func (b *replayOutbox) note(rows []fleet.OutboxRow) {
+	for i := range rows {
+		if rows[i].Kind == fleet.OutboxMessage {
+			heap.Push(&b.times, rows[i].DueAt)
+		}
+	}
+}
+
+// due reports whether a message is, and forgets the times that have come.
+func (b *replayOutbox) due(now time.Time) (one bool) {
+	for len(b.times) > 0 && !b.times[0].After(now) {
+		heap.Pop(&b.times)
+		one = true
+	}
+	return one
+}
+
+// write notes the fate of a message. What it is about stands in the record for the changes stream that follows it.
+func (b *replayOutbox) write(inbox *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) {
+	m := ReplayMessage{At: d.At, Channel: d.Channel, State: d.State, Case: d.CaseID, Person: d.PersonID}
+	for i := range follow {
+		var n fleet.Notice
+		if follow[i].Kind != fleet.OutboxRecord || json.Unmarshal(follow[i].Body, &n) != nil {
+			continue
+		}
+		m.Device, m.Model, m.Problem, m.Kind, m.Severity, m.Detail = n.Device.Serial, n.Model, n.Problem, n.Kind, n.Severity, n.Detail
+	}
+	if inbox != nil {
+		m.Title, m.Body = inbox.Title, inbox.Body
+	}
+	b.report.told(m.Channel, m.State)
+	if b.to == nil || b.err != nil {
+		return
+	}
+	line, err := json.Marshal(m)
+	if err == nil {
+		_, err = fmt.Fprintf(b.to, "%s\n", line)
+	}
+	if err != nil {
+		b.err = fmt.Errorf("write messages: %w", err)
+	}
+}
+
+// replayPhone is a channel that rings, as far as outreach knows, and reaches nobody.
+type replayPhone struct{}
+
+// Name is that of the channel whose quiet hours count.
+func (replayPhone) Name() string { return "ntfy" }
+
+// Send does nothing: the outbox writes down what became of the message.
+func (replayPhone) Send(context.Context, fleet.Message, fleet.Endpoint) error { return nil }
+
+// dueTimes is a heap of moments.
+type dueTimes []time.Time
+
+func (h dueTimes) Len() int           { return len(h) }
+func (h dueTimes) Less(i, j int) bool { return h[i].Before(h[j]) }
+func (h dueTimes) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueTimes) Push(x any)        { *h = append(*h, x.(time.Time)) }
+func (h *dueTimes) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"aftercare/internal/fleet"
+	"aftercare/internal/journal"
+	"aftercare/internal/registry"
+	"aftercare/internal/rules"
+	"aftercare/internal/wire"
+)
+
+// tape is the journal of a replay. It keeps nothing: a record of readings is stepped by the rules of its partition as it is
+// appended, as if their worker had been waiting for it, and what they find is kept until it is taken.
+type tape struct {
+	states []*rules.State
+	seq    uint64
+	out    []fleet.Finding
+	found  []foundOn
+}
+
+type foundOn struct {
+	partition int
+	finding   fleet.Finding
+}
+
+func newTape(partitions int, set *rules.Set) *tape {
+	t := &tape{}
+	for range partitions {
+		t.states = append(t.states, rules.NewState(set))
+	}
+	return t
+}
+
+func (t *tape) Partitions() int { return len(t.states) }
+
+func (t *tape) PartitionOf(k fleet.DeviceKey) int { return journal.Partition(k, len(t.states)) }
+
+// Append steps records of readings. The others are what ingest puts aside and replies to commands: nobody reads them here.
+func (t *tape) Append(_ context.Context, records []wire.Record) error {
+	for i := range records {
+		rec := &records[i]
+		if rec.Stream != wire.Readings {
+			continue
+		}
+		t.seq++
+		rec.Seq = t.seq
+		t.out = t.states[rec.Partition].Step(rec, t.out[:0])
+		for _, f := range t.out {
+			t.found = append(t.found, foundOn{rec.Partition, f})
+		}
+	}
+	return nil
+}
+
+// take hands over what was found since it was called last, in the order it was found.
+func (t *tape) take() []foundOn {
+	found := t.found
+	t.found = nil
+	return found
+}
+
+// know appends the facts of devices, as the registry has them now.
+func (t *tape) know(r *registry.Registry, at time.Time, keys []fleet.DeviceKey) error {
+	facts := make([][]fleet.Facts, len(t.states))
+	for _, k := range keys {
+		d, ok := r.Device(k)
+		if !ok {
+			continue
+		}
+		p := t.PartitionOf(k)
+		facts[p] = append(facts[p], fleet.Facts{Device: d.Key, At: at, Model: d.Model, Firmware: d.Firmware, Hardware: d.Hardware, Batch: d.Batch,
+			Region: d.Region, Station: d.Parent, Revoked: d.Revoked})
+	}
+	for p, list := range facts {
+		for some := range slices.Chunk(list, 500) {
+			rec, err := wire.EncodeFacts(p, at, some...)
+			if err != nil {
+				return err
+			}
+			if err := t.Append(context.Background(), []wire.Record{rec}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// replayKeys lists the devices by serial.
+func replayKeys(r *registry.Registry) (keys []fleet.DeviceKey) {
+	for d := range r.Devices {
+		keys = append(keys, d.Key)
+	}
+	slices.SortFunc(keys, func(a, b fleet.DeviceKey) int { return strings.Compare(a.String(), b.String()) })
+	return keys
+}

@@ -1,0 +1,186 @@
+package app
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"aftercare/internal/config"
+	"aftercare/internal/fleet"
+)
+
+var replayStart = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+
+// written is what washers send, made by code: one of every eight clogs from the middle on and reports E18 near the end, one
+// goes silent for two days, one sends nonsense now and then.
+func written(devices, days int) (list, lines string) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var b strings.Builder
+	csv := "serial,model,firmware,region\n"
+	for d := range devices {
+		csv += fmt.Sprintf("WM-%04d,washer-w7,1.2,DE\n", d)
+	}
+	send := func(at time.Time, serial, class, payload string) {
+		fmt.Fprintf(&b, "%d devices/demo/washer-w7/%s/%s %s\n", at.UnixMilli(), serial, class, payload)
+	}
+	steps := days * 144
+	for i := range steps {
+		at := replayStart.Add(time.Duration(i) * 10 * time.Minute)
+		for d := range devices {
+			serial, share := fmt.Sprintf("WM-%04d", d), float64(i)/float64(steps)
+			if d%8 == 2 && share > 0.4 && share < 0.6 {
+				continue
+			}
+			drain := 50 + 5*rng.Float64()
+			if d%8 == 1 && share > 0.5 {
+				drain += 300 * (share - 0.5)
+			}
+			t := at.Add(time.Duration(d) * time.Second)
+			payload := fmt.Sprintf(`{"ts":%d,"boot":1,"seq":%d,"cycles":%d,"power_w":%.1f,"drain_s":%.1f}`, t.UnixMilli()-800, i+1, 100+i/40, 3+rng.Float64(), drain)
+			if d%8 == 3 && i%50 == 7 {
+				payload = `{"ts":1,"cycles":"many"}`
+			}
+			send(t, serial, "telemetry", payload)
+			if d%8 == 1 && i == steps*9/10 {
+				send(t, serial, "event", fmt.Sprintf(`{"ts":%d,"boot":1,"seq":%d,"code":"E18"}`, t.UnixMilli(), 1_000_000+i))
+			}
+			if d%8 == 4 && i == steps/2 {
+				send(t, serial, "status", fmt.Sprintf(`{"ts":%d,"online":true,"firmware":"1.3"}`, t.UnixMilli()))
+			}
+		}
+	}
+	return csv, b.String()
+}
+
+func replayed(t testing.TB, list, lines string) (report ReplayReport, findings, messages string, err error) {
+	t.Helper()
+	cfg := config.Default()
+	cfg.Data = filepath.Join(t.TempDir(), "data")
+	files, problems := LoadFiles(cfg)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var found, told, log bytes.Buffer
+	report, err = Replay(t.Context(), ReplayOptions{Config: cfg, Files: files, Tenant: "demo", Messages: strings.NewReader(lines),
+		Devices: strings.NewReader(list), Findings: &found, Sent: &told, Log: &log})
+	if log.Len() > 0 {
+		t.Logf("log:\n%s", log.String())
+	}
+	return report, found.String(), told.String(), err
+}
+
+func TestReplayFindsAndTells(t *testing.T) {
+	list, lines := written(8, 10)
+	report, findings, messages, err := replayed(t, list, lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Count(lines, "\n"); report.Messages != want || report.Broken != 0 {
+		t.Errorf("%d messages, %d broken: want %d and 0", report.Messages, report.Broken, want)
+	}
+	if n := total(report.Quarantined); n != strings.Count(lines, `"many"`) || n == 0 {
+		t.Errorf("%d put aside", n)
+	}
+	if report.In <= report.Messages {
+		t.Errorf("%d readings of %d messages: presence is not among them", report.In, report.Messages)
+	}
+	var blocked fleet.Finding
+	for line := range strings.Lines(findings) {
+		var f fleet.Finding
+		if err := json.Unmarshal([]byte(line), &f); err != nil {
+			t.Fatal(err)
+		}
+		if f.Rule == "washer-drain-blocked" && f.Phase == fleet.Opened {
+			blocked = f
+		}
+	}
+	if blocked.Device.Serial != "WM-0001" || !blocked.Live || !blocked.OpenedAt.Equal(replayStart.Add(9*24*time.Hour+time.Second)) {
+		t.Errorf("the blocked drain: %+v", blocked)
+	}
+	for _, want := range []string{`"device":"WM-0001"`, `"channel":"inbox","state":"sent"`, `"channel":"ntfy","state":"sent"`} {
+		if !strings.Contains(messages, want) {
+			t.Errorf("messages without %s:\n%.2000s", want, messages)
+		}
+	}
+	if !strings.HasSuffix(strings.TrimSpace(findings), "}}") || !strings.Contains(findings, `{"replay":{"devices":8,`) {
+		t.Errorf("no report behind the findings: %.300s", findings[max(0, len(findings)-300):])
+	}
+}
+
+func total(m map[string]int) (n int) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+func TestReplayTwiceIsTheSame(t *testing.T) {
+	list, lines := written(24, 6)
+	_, findings, messages, err := replayed(t, list, lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write([]byte(lines))
+	_ = z.Close()
+	_, again, told, err := replayed(t, list, packed.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again != findings || told != messages {
+		t.Errorf("the second time differs: %d and %d bytes of findings, %d and %d of messages", len(findings), len(again), len(messages), len(told))
+	}
+	if strings.Count(messages, "\n") == 0 {
+		t.Error("no message: nothing was compared")
+	}
+}
+
+func TestReplayNamesBrokenLines(t *testing.T) {
+	good := "1767571200000 devices/demo/washer-w7/WM-1/telemetry {\"cycles\":1}\n"
+	broken := []string{"nonsense", "soon devices/demo/washer-w7/WM-1/telemetry {}", "1767571200000 devices/x", "1767571100000 devices/demo/washer-w7/WM-1/telemetry {}",
+		"4000000000000 devices/demo/washer-w7/WM-1/telemetry {}", "-5 a b", "1767571200001 t " + strings.Repeat("x", maxReplayLine)}
+	report, _, _, err := replayed(t, "serial,model\nWM-1,washer-w7\n", good+strings.Join(broken, "\n")+"\n\n"+good+"1767571200005 devices/demo/washer-w7/WM-2/telemetry {}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Broken != len(broken) || len(report.BrokenLines) != len(broken) || report.Messages != 3 || report.Refused["unknown_device"] != 1 {
+		t.Errorf("%+v", report)
+	}
+	for i, line := range report.BrokenLines {
+		if !strings.HasPrefix(line, fmt.Sprintf("line %d: ", i+2)) {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+func TestReplayRefuses(t *testing.T) {
+	for name, c := range map[string]struct{ list, lines, want string }{
+		"no line":       {"serial,model\nWM-1,washer-w7\n", "\n", "there is no line"},
+		"a bad list":    {"serial,model\nWM-1,washer-w8\n", "1767571200000 a b", "washer-w8"},
+		"a cut archive": {"serial,model\nWM-1,washer-w7\n", "\x1f\x8b\x08\x00", "read the messages"},
+	} {
+		if _, _, _, err := replayed(t, c.list, c.lines); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// FuzzReplayLine: a line is a message of its time or has a reason.
+func FuzzReplayLine(f *testing.F) {
+	f.Add([]byte("1767571200000 devices/demo/washer-w7/WM-1/telemetry {}"), int64(0))
+	f.Add([]byte("1 a b"), int64(5))
+	f.Fuzz(func(t *testing.T, text []byte, last int64) {
+		before := time.UnixMilli(max(last, 1) & (1<<42 - 1))
+		l, reason := parseReplayLine(text, before)
+		if (reason == "") != (l.topic != "") || reason == "" && (l.at.Before(before) || l.at.Sub(before) > maxReplayGap) {
+			t.Errorf("%q: %+v, %q", text, l, reason)
+		}
+	})
+}
