@@ -71,22 +71,34 @@ func (b *builder) changed(i int) int {
 	return s.chg
 }
 
-// window returns the number of the aggregate over a field and a window, with the part that fn reads.
+// window returns the number of the aggregate over a field and a window of time, with the part that fn reads.
 func (b *builder) window(slot int, d time.Duration, fn string) int {
-	k := slices.IndexFunc(b.p.aggs, func(a agg) bool { return a.slot == slot && a.window == d })
-	if k < 0 {
-		b.p.aggs = append(b.p.aggs, agg{
-			slot: slot, window: d, width: d.Milliseconds() / buckets,
-			head: b.times(1), count: b.counts(buckets), sum: -1, min: -1, max: -1,
-		})
-		k = len(b.p.aggs) - 1
+	k, made := b.agg(b.p.slots[slot].spec.Name, "", d, fn)
+	if made {
 		b.p.slots[slot].aggs = append(b.p.slots[slot].aggs, k)
 	}
-	part := map[string]*int{"avg": &b.p.aggs[k].sum, "sum": &b.p.aggs[k].sum, "min": &b.p.aggs[k].min, "max": &b.p.aggs[k].max}[fn]
-	if part != nil && *part < 0 {
-		*part = b.nums(buckets)
-	}
 	return k
+}
+
+// agg returns the number of the aggregate over a series, with the part that fn reads. Whoever made it adds to it.
+func (b *builder) agg(series, axis string, d time.Duration, fn string) (k int, made bool) {
+	k = slices.IndexFunc(b.p.aggs, func(a agg) bool { return a.series == series && a.axis == axis && a.window == d })
+	if made = k < 0; made {
+		b.p.aggs = append(b.p.aggs, agg{
+			series: series, axis: axis, window: d, width: d.Milliseconds() / buckets,
+			head: b.times(1), count: b.counts(buckets), sum: -1, min: -1, max: -1, m2: -1,
+		})
+		k = len(b.p.aggs) - 1
+	}
+	a := &b.p.aggs[k]
+	for _, part := range map[string][]*int{
+		"avg": {&a.sum}, "sum": {&a.sum}, "min": {&a.min}, "max": {&a.max}, "stddev": {&a.sum, &a.m2}, "slope": {&a.sum},
+	}[fn] {
+		if *part < 0 {
+			*part = b.nums(buckets)
+		}
+	}
+	return k, made
 }
 
 // finish fixes the index from fields to rules. No rule can be added after it.
@@ -97,6 +109,7 @@ func (b *builder) finish() *program {
 	for i := range p.slots {
 		p.slots[i].rules = make(ruleset, p.words)
 	}
+	p.indexCells()
 	for n, u := range b.uses {
 		for _, s := range u.slots {
 			p.slots[s].rules.add(n)
@@ -104,7 +117,7 @@ func (b *builder) finish() *program {
 		if u.sliding {
 			p.sliding.add(n)
 		}
-		if u.code {
+		if u.code || u.onEvent {
 			p.onCode.add(n)
 		}
 		p.hasAge = p.hasAge || len(p.rules[n].crossings) > 0

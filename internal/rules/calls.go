@@ -28,6 +28,15 @@ var functions = []function{
 	{"max", `max(field, "24h")`, 2, 2},
 	{"sum", `sum(field, "24h")`, 2, 2},
 	{"count", `count(field, "24h")`, 2, 2},
+	{"ewma", `ewma(field, "2h")`, 2, 2},
+	{"held", "held(condition)", 1, 1},
+	{"since", "since(condition)", 1, 1},
+	{"times", `times(condition, "7d")`, 2, 2},
+	{"share", `share(condition, "7d")`, 2, 2},
+	{"codes", `codes("E18", "7d")`, 2, 2},
+	{"hours", "hours(condition)", 1, 1},
+	{"starts", "starts(condition)", 1, 1},
+	{"total", "total(field)", 1, 1},
 }
 
 func functionNames() []string {
@@ -51,6 +60,18 @@ func (c *compiler) call(n *ast.CallNode) value {
 	switch name {
 	case "avg", "min", "max", "sum", "count":
 		return c.window(n, name)
+	case "ewma":
+		return c.ewma(n)
+	case "held", "since":
+		return c.lasting(n, name)
+	case "times", "share":
+		return c.counted(n, name)
+	case "codes":
+		return c.codes(n)
+	case "hours", "starts":
+		return c.lifelong(n, name)
+	case "total":
+		return c.total(n)
 	default:
 		return c.past(n, name)
 	}

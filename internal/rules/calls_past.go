@@ -19,6 +19,7 @@ func (c *compiler) past(n *ast.CallNode, name string) value {
 	case "age":
 		c.use.age, c.use.sliding = true, true
 		v.unit, v.age = "s", true
+		v.moment, v.grows = crossing{f: cur, t: at}, true
 		v.num = func(e *env) float64 { return everSeen(e, cur, float64(e.now-e.d.time(at))/1000) }
 		return v
 	case "changed":

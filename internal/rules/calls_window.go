@@ -13,7 +13,7 @@ func (c *compiler) window(n *ast.CallNode, name string) value {
 	if !ok {
 		return value{slot: -1}
 	}
-	d, ok := c.span(n, 1, name)
+	d, ok := c.span(n, 1, name, "field")
 	if !ok {
 		return value{slot: -1}
 	}
@@ -51,8 +51,8 @@ func everSeen(e *env, cur int, v float64) float64 {
 }
 
 // span reads a window of time.
-func (c *compiler) span(n *ast.CallNode, arg int, name string) (time.Duration, bool) {
-	lit, ok := c.quoted(n, arg, name+`(field, "24h")`, "the window is a duration in quotes")
+func (c *compiler) span(n *ast.CallNode, arg int, name, first string) (time.Duration, bool) {
+	lit, ok := c.quoted(n, arg, name+"("+first+`, "24h")`, "the window is a duration in quotes")
 	if !ok {
 		return 0, false
 	}

@@ -34,6 +34,9 @@ func appendDevice(b []byte, d *device, model int, upload bool) []byte {
 	for i := range d.p.aggs {
 		b = appendAgg(b, d, &d.p.aggs[i])
 	}
+	for i := range d.p.cells {
+		b = appendCell(b, d, &d.p.cells[i], base)
+	}
 	b = binary.AppendUvarint(b, uint64(len(d.active)))
 	for i := range d.active {
 		b = appendEpisode(b, &d.active[i])
@@ -110,7 +113,7 @@ func appendAgg(b []byte, d *device, a *agg) []byte {
 	for m := used; m != 0; m &= m - 1 {
 		i := bits.TrailingZeros64(m)
 		b = binary.AppendUvarint(b, uint64(d.count(a.count+i)))
-		for _, part := range []int{a.sum, a.min, a.max} {
+		for _, part := range []int{a.sum, a.min, a.max, a.m2} {
 			if part >= 0 {
 				b = appendFloat(b, d.num(part+i))
 			}
@@ -223,6 +226,10 @@ func (r *decoder) device(key fleet.DeviceKey, m *mapping, words []uint64) (out d
 	for i, a := range m.from.Aggs {
 		r.agg(d, a, m.aggs[i])
 	}
+	base := d.newest[fleet.Telemetry]
+	for i, c := range m.from.Cells {
+		r.cell(d, base, c, m.cells[i])
+	}
 	for range min(r.uvarint(), uint64(len(m.from.Rules))) {
 		e := r.episode()
 		if r.err != nil || e.rule >= len(m.rules) {
@@ -331,7 +338,7 @@ func (r *decoder) agg(d *device, l aggLayout, to int) {
 		if a != nil {
 			d.setCount(a.count+i, uint32(min(count, maxCount)))
 		}
-		for k, has := range []bool{l.Sum, l.Min, l.Max} {
+		for k, has := range []bool{l.Sum, l.Min, l.Max, l.M2} {
 			if !has {
 				continue
 			}
@@ -339,7 +346,7 @@ func (r *decoder) agg(d *device, l aggLayout, to int) {
 			if a == nil {
 				continue
 			}
-			if part := [...]int{a.sum, a.min, a.max}[k]; part >= 0 {
+			if part := [...]int{a.sum, a.min, a.max, a.m2}[k]; part >= 0 {
 				d.setNum(part+i, v)
 			}
 		}

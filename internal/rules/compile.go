@@ -38,6 +38,7 @@ type env struct {
 	now     int64 // ms, the device's time
 	code    string
 	hasCode bool
+	came    ruleset // fields that came with the reading: for cells
 }
 
 type kind uint8
@@ -67,6 +68,8 @@ type value struct {
 	plain   bool // it is the field itself
 	unit    string
 	age     bool
+	moment  crossing // of a number of seconds that grows with time from there on
+	grows   bool     // it has a moment
 }
 
 // usage is what one expression needs.
@@ -75,6 +78,7 @@ type usage struct {
 	sliding bool
 	code    bool
 	age     bool
+	onEvent bool // it changes with events, though it does not read `code` itself: codes("E18", "7d")
 	cross   []crossing
 }
 

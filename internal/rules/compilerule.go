@@ -20,6 +20,7 @@ type result struct {
 	use      usage
 	mistakes []mistake
 	missing  []string // fields the model does not have
+	program  *program // what it was compiled into
 }
 
 // check compiles a rule for every model in scope, on trial, notes the mistakes and fills in d.Models. It returns the names of
@@ -48,6 +49,9 @@ func (l *loader) check(r *reader, d *draft, sc scope) (names []string) {
 		for _, m := range res.mistakes {
 			note(m)
 		}
+		if much := l.builder(id).p.over(res.program); much != "" && len(res.mistakes) == 0 {
+			note(mistake{at: d.when, err: exprError{message: much, hint: "fewer windows, or the same ones in several rules"}})
+		}
 		names = names[:0]
 		for _, e := range res.rule.evidence {
 			names = append(names, e.name)
@@ -71,7 +75,7 @@ func (b *builder) add(d *draft) {
 
 // compile compiles all expressions of a rule. Its mistakes are in the result.
 func (b *builder) compile(d *draft) result {
-	res := result{rule: compiled{Rule: d.Rule, forMs: d.For.Milliseconds(), clearMs: d.ClearFor.Milliseconds()}}
+	res := result{program: b.p, rule: compiled{Rule: d.Rule, forMs: d.For.Milliseconds(), clearMs: d.ClearFor.Milliseconds()}}
 	when, use := b.condition(&res, d.when)
 	res.rule.when, res.use = when, use
 	res.rule.usesAge, res.rule.crossings = use.age, use.cross

@@ -19,6 +19,7 @@ type device struct {
 	key fleet.DeviceKey
 	p   *program
 	store
+	more *[]memo // what some cells keep; nil: nothing yet
 
 	newest [2]int64 // newest in-order reading of telemetry and of events; never before the first
 	clock  int64    // how far the device's timers have been run, on the time line of its telemetry
@@ -96,8 +97,8 @@ func numberOf(v *fleet.Value) float64 {
 }
 
 // set takes in the value of a field from an in-order reading of time t. again says that the field has a value of that very
-// millisecond without a number that would make it another reading: it is overwritten and counted once.
-func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) {
+// millisecond without a number that would make it another reading: it is overwritten and counted once; counted says which.
+func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) (counted bool) {
 	n, old, oldT := numberOf(v), d.num(sl.f), d.time(sl.t)
 	first := math.IsNaN(old)
 	differs := n != old
@@ -110,7 +111,7 @@ func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) {
 	d.setNum(sl.f, n)
 	d.setTime(sl.t, t)
 	if again && !first && oldT == t {
-		return
+		return false
 	}
 	if !first {
 		if sl.prev >= 0 {
@@ -127,6 +128,7 @@ func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) {
 	for _, k := range sl.aggs {
 		d.p.aggs[k].add(d, t, n)
 	}
+	return true
 }
 
 // fits reports whether a value is of the type the profile fixed; ingest sees to it, so anything else is left out here.

@@ -15,6 +15,7 @@ type layout struct {
 	Model string       `json:"model"`
 	Slots []slotLayout `json:"slots"`
 	Aggs  []aggLayout  `json:"aggs"`
+	Cells []cellLayout `json:"cells,omitempty"`
 	Rules []ruleLayout `json:"rules"`
 }
 
@@ -26,11 +27,13 @@ type slotLayout struct {
 }
 
 type aggLayout struct {
-	Field  string `json:"field"`
+	Field  string `json:"field"` // or another series
+	Axis   string `json:"axis,omitempty"`
 	Window int64  `json:"window_ms"`
 	Sum    bool   `json:"sum,omitempty"`
 	Min    bool   `json:"min,omitempty"`
 	Max    bool   `json:"max,omitempty"`
+	M2     bool   `json:"m2,omitempty"`
 }
 
 type ruleLayout struct {
@@ -52,8 +55,12 @@ func (p *program) layout() layout {
 	for i := range p.aggs {
 		a := &p.aggs[i]
 		l.Aggs = append(l.Aggs, aggLayout{
-			Field: p.slots[a.slot].spec.Name, Window: a.window.Milliseconds(), Sum: a.sum >= 0, Min: a.min >= 0, Max: a.max >= 0,
+			Field: a.series, Axis: a.axis, Window: a.window.Milliseconds(),
+			Sum: a.sum >= 0, Min: a.min >= 0, Max: a.max >= 0, M2: a.m2 >= 0,
 		})
+	}
+	for i := range p.cells {
+		l.Cells = append(l.Cells, p.cells[i].layout())
 	}
 	for i := range p.rules {
 		r := &p.rules[i]
@@ -83,6 +90,7 @@ type mapping struct {
 	to    *program // nil: the model is gone
 	slots []int
 	aggs  []int
+	cells []int
 	rules []int
 	same  []bool // the rule decides as it did
 }
@@ -102,11 +110,18 @@ func newMapping(from layout, to *program) mapping {
 		at := -1
 		if to != nil {
 			at = slices.IndexFunc(to.aggs, func(b agg) bool {
-				covered := (a.Sum || b.sum < 0) && (a.Min || b.min < 0) && (a.Max || b.max < 0)
-				return to.slots[b.slot].spec.Name == a.Field && b.window.Milliseconds() == a.Window && covered
+				covered := (a.Sum || b.sum < 0) && (a.Min || b.min < 0) && (a.Max || b.max < 0) && (a.M2 || b.m2 < 0)
+				return b.series == a.Field && b.axis == a.Axis && b.window.Milliseconds() == a.Window && covered
 			})
 		}
 		m.aggs = append(m.aggs, at)
+	}
+	for _, c := range from.Cells {
+		at := -1
+		if to != nil {
+			at = slices.IndexFunc(to.cells, func(have cell) bool { return have.layout() == c })
+		}
+		m.cells = append(m.cells, at)
 	}
 	for _, r := range from.Rules {
 		at, same := -1, false

@@ -72,10 +72,8 @@ func (c *compiler) compare(n *ast.BinaryNode) value {
 	if l.kind != number && n.Operator != "==" && n.Operator != "!=" {
 		return c.fail(n, "use == or !=", "%s cannot order %s", n.Operator, l.kind)
 	}
-	if l.age || r.age {
-		if !c.ageCrossing(l, r) {
-			return c.fail(n, "age(x) > 3600", "age is compared with a fixed number of seconds only")
-		}
+	if (l.grows || r.grows) && !c.crosses(l, r) && (l.age || r.age) {
+		return c.fail(n, "age(x) > 3600", "age is compared with a fixed number of seconds only")
 	}
 	out := value{kind: boolean, slot: -1}
 	switch l.kind {
@@ -121,16 +119,19 @@ func compareHint(l, r value) string {
 	return ""
 }
 
-// ageCrossing notes when a comparison of age(f) with a constant changes its result, so that it is evaluated then.
-func (c *compiler) ageCrossing(l, r value) bool {
+// crosses notes when a comparison of what grows with time, such as age(f), with a constant changes its result, so that it is
+// evaluated then.
+func (c *compiler) crosses(l, r value) bool {
 	a, k := l, r
-	if r.age {
+	if r.grows {
 		a, k = r, l
 	}
-	if !k.isConst || a.slot < 0 || !(k.konst >= 0 && k.konst < 1e9) {
+	if !k.isConst || !(k.konst >= 0 && k.konst < 1e9) {
 		return false
 	}
-	c.use.cross = append(c.use.cross, crossing{slot: a.slot, off: int64(k.konst*1000) + 1})
+	at := a.moment
+	at.off = int64(k.konst*1000) + 1
+	c.use.cross = append(c.use.cross, at)
 	return true
 }
 

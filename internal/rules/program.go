@@ -11,19 +11,23 @@ import (
 // program is what all rules of one model were compiled to: which fields matter, which windows are kept over them, and
 // the conditions as closures over a device's store. It does not change once it is built.
 type program struct {
-	model    string
-	category string
-	hold     int64 // ms a value is taken to last without a newer reading, for `for`
-	slots    []slot
-	byName   map[string]int
-	aggs     []agg
-	rules    []compiled
-	words    int     // length of a rule set
-	sliding  ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading
-	onCode   ruleset // rules whose condition reads `code`: evaluated on events
-	hasAge   bool
-	blank    []uint64 // the words of a store that knows nothing
-	ns       int      // texts of a store
+	model     string
+	category  string
+	hold      int64 // ms a value is taken to last without a newer reading, for `for`
+	slots     []slot
+	byName    map[string]int
+	aggs      []agg
+	cells     []cell  // what functions keep besides windows, in the order they are updated
+	always    ruleset // cells that are updated on every telemetry reading
+	codeCells ruleset // cells that are updated on events
+	nmemo     int     // memories of cells
+	rules     []compiled
+	words     int     // length of a rule set
+	sliding   ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading
+	onCode    ruleset // rules whose condition reads `code`: evaluated on events
+	hasAge    bool
+	blank     []uint64 // the words of a store that knows nothing
+	ns        int      // texts of a store
 }
 
 // slot is a field that some rule reads. Its indices point into a device's store; -1 means not kept.
@@ -36,6 +40,8 @@ type slot struct {
 	prevT int // t: its time
 	chg   int // f: 1 when the last two values differ, else 0
 	aggs  []int
+	cells ruleset // that are updated when it comes
+	late  []int   // cells that take late values of it too
 	rules ruleset
 }
 
@@ -52,10 +58,12 @@ type compiled struct {
 	crossings []crossing
 }
 
-// crossing says that a comparison with age(f) changes its result a fixed time after the field's last value.
+// crossing says that a comparison with age(f) or held(c) changes its result a fixed time after a moment that is kept: that
+// of the field's last value, or since when the condition holds.
 type crossing struct {
-	slot int
-	off  int64 // ms
+	f   int   // number that is known once the moment is
+	t   int   // the moment
+	off int64 // ms
 }
 
 // evidence is one value that explains a finding.
@@ -100,24 +108,25 @@ func (r ruleset) next(i int) int {
 // old may be missing. It is a power of two so that a ring index is a mask.
 const buckets = 16
 
-// agg is one window over one field, shared by all rules that use it. Only the parts some rule reads are kept.
+// agg is one window over one series, shared by all rules that use it. Only the parts some rule reads are kept. The series is
+// a field, or what a cell puts into it. A window that is measured by a counter has thousandths of it in the place of milliseconds.
 type agg struct {
-	slot   int
-	window time.Duration
-	width  int64 // ms of a bucket
-	head   int   // t: number of the newest bucket (time / width)
-	count  int   // c: readings by bucket, always kept
-	sum    int   // f
-	min    int   // f
-	max    int   // f
+	series string        // a field's name, or the call: times(drain_s > 70)
+	axis   string        // the field that measures the window; empty: time
+	window time.Duration // of time, or thousandths of the counter
+	width  int64         // ms of a bucket
+	head   int           // t: number of the newest bucket (time / width)
+	count  int           // c: readings by bucket, always kept
+	sum    int           // f
+	min    int           // f
+	max    int           // f
+	m2     int           // f: sum of squared distances from the bucket's mean
 }
 
 // startAggs empties all windows.
 func (p *program) startAggs(d *device) {
 	for i := range p.aggs {
-		a := &p.aggs[i]
-		d.setTime(a.head, math.MinInt64/2)
-		a.wipe(d, 0, buckets)
+		p.aggs[i].empty(d)
 	}
 }
 
@@ -133,6 +142,9 @@ func (a *agg) wipe(d *device, from, n int64) {
 		}
 		if a.max >= 0 {
 			d.setNum(a.max+i, math.Inf(-1))
+		}
+		if a.m2 >= 0 {
+			d.setNum(a.m2+i, 0)
 		}
 	}
 }
@@ -151,6 +163,10 @@ func (a *agg) add(d *device, t int64, v float64) {
 	i := int(b & (buckets - 1))
 	if n := d.count(a.count + i); n < maxCount {
 		d.setCount(a.count+i, n+1)
+		if a.m2 >= 0 && n > 0 { // Welford 1962, with the mean kept as a sum
+			sum := d.num(a.sum + i)
+			d.setNum(a.m2+i, d.num(a.m2+i)+(v-sum/float64(n))*(v-(sum+v)/float64(n+1)))
+		}
 		if a.sum >= 0 {
 			d.setNum(a.sum+i, d.num(a.sum+i)+v)
 		}
@@ -161,6 +177,12 @@ func (a *agg) add(d *device, t int64, v float64) {
 	if a.max >= 0 && v > d.num(a.max+i) {
 		d.setNum(a.max+i, v)
 	}
+}
+
+// empty forgets all that is in the window.
+func (a *agg) empty(d *device) {
+	d.setTime(a.head, math.MinInt64/2)
+	a.wipe(d, 0, buckets)
 }
 
 // span returns the first of the buckets that are still inside the window at time now, and how many there are.

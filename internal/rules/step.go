@@ -37,6 +37,8 @@ type State struct {
 
 	env     env
 	bits    ruleset
+	cells   ruleset // that are to be updated at the reading
+	came    ruleset // slots that came with it
 	reading fleet.Reading
 	out     []fleet.Finding
 	rec     *wire.Record
@@ -170,6 +172,7 @@ func (s *State) event(d *device, r *fleet.Reading, t int64) {
 			s.env.code, s.env.hasCode = f.Value.Str, true
 		}
 	}
+	s.eventCells(d.p)
 	bits := s.scratch(d.p)
 	copy(bits, d.p.onCode)
 	for i := range d.active {
@@ -186,8 +189,12 @@ func (s *State) telemetry(d *device, r *fleet.Reading, t int64, late bool) {
 	if late {
 		for i := range r.Fields {
 			if k, ok := p.byName[r.Fields[i].Name]; ok && p.slots[k].fits(&r.Fields[i].Value) {
+				n := numberOf(&r.Fields[i].Value)
 				for _, a := range p.slots[k].aggs {
-					p.aggs[a].add(d, t, numberOf(&r.Fields[i].Value))
+					p.aggs[a].add(d, t, n)
+				}
+				for _, c := range p.slots[k].late {
+					p.cells[c].late(d, t, n)
 				}
 			}
 		}
@@ -198,6 +205,7 @@ func (s *State) telemetry(d *device, r *fleet.Reading, t int64, late bool) {
 	}
 	bits := s.scratch(p)
 	copy(bits, p.sliding)
+	s.beginCells(p)
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		k, ok := p.byName[f.Name]
@@ -205,7 +213,9 @@ func (s *State) telemetry(d *device, r *fleet.Reading, t int64, late bool) {
 			continue
 		}
 		sl := &p.slots[k]
-		d.set(sl, &f.Value, t, !r.HasSeq)
+		if d.set(sl, &f.Value, t, !r.HasSeq) && len(p.cells) > 0 {
+			s.touched(p, k)
+		}
 		bits.union(sl.rules)
 	}
 	for i := range d.active {
@@ -213,6 +223,7 @@ func (s *State) telemetry(d *device, r *fleet.Reading, t int64, late bool) {
 	}
 	d.clock, d.heardT = t, s.partition()
 	s.env = env{d: d, now: t}
+	s.updateCells(p)
 	s.evaluate(d, bits)
 }
 
@@ -261,7 +272,7 @@ func (s *State) advance(d *device, t int64) {
 		if d.p.hasAge {
 			for i := range d.p.rules {
 				for _, c := range d.p.rules[i].crossings {
-					if d.time(d.p.slots[c.slot].t)+c.off == at {
+					if d.time(c.t)+c.off == at {
 						bits.add(i)
 					}
 				}
@@ -293,8 +304,7 @@ func nextDue(d *device) int64 {
 	if d.p.hasAge {
 		for i := range d.p.rules {
 			for _, c := range d.p.rules[i].crossings {
-				sl := &d.p.slots[c.slot]
-				if at := d.time(sl.t) + c.off; at > d.clock && at < due && !math.IsNaN(d.num(sl.f)) {
+				if at := d.time(c.t) + c.off; at > d.clock && at < due && !math.IsNaN(d.num(c.f)) {
 					due = at
 				}
 			}
