@@ -77,9 +77,9 @@ func (c *compiler) call(n *ast.CallNode) value {
 	}
 }
 
-// takes is the slot of the field an argument names. Functions that calculate want numbers; a truth value counts as 0 or 1.
-func (c *compiler) takes(n *ast.CallNode, arg int, name string) (int, bool) {
-	i, ok := c.field(n.Arguments[arg])
+// takes is the slot of the field the first argument names. Functions that calculate want numbers; a truth value counts as 0 or 1.
+func (c *compiler) takes(n *ast.CallNode, name string) (int, bool) {
+	i, ok := c.field(n.Arguments[0])
 	if !ok {
 		return 0, false
 	}

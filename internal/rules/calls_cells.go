@@ -124,7 +124,7 @@ func (c *compiler) counted(n *ast.CallNode, name string) value {
 	if !ok {
 		return value{slot: -1}
 	}
-	d, ok := c.span(n, 1, name, "condition")
+	d, ok := c.span(n, name, "condition")
 	if !ok {
 		return value{slot: -1}
 	}
@@ -180,7 +180,7 @@ func (c *compiler) codes(n *ast.CallNode) value {
 			return c.fail(n.Arguments[0], didYouMean(code, names), "model %s has no code %q", c.b.model.ID, clip(code))
 		}
 	}
-	d, ok := c.span(n, 1, "codes", `"E18"`)
+	d, ok := c.span(n, "codes", `"E18"`)
 	if !ok {
 		return value{slot: -1}
 	}
@@ -252,7 +252,7 @@ func (c *compiler) lifelong(n *ast.CallNode, name string) value {
 
 // total compiles the sum of all values of a field since the device was watched.
 func (c *compiler) total(n *ast.CallNode) value {
-	i, ok := c.takes(n, 0, "total")
+	i, ok := c.takes(n, "total")
 	if !ok {
 		return value{slot: -1}
 	}
@@ -280,11 +280,11 @@ func (c *compiler) total(n *ast.CallNode) value {
 // a pause of dt (Eckner, "Algorithms for Unevenly Spaced Time Series: Moving Averages and Other Rolling Operators", 2012).
 // Late values are left out: they came after what they would have led to.
 func (c *compiler) ewma(n *ast.CallNode) value {
-	i, ok := c.takes(n, 0, "ewma")
+	i, ok := c.takes(n, "ewma")
 	if !ok {
 		return value{slot: -1}
 	}
-	tau, ok := c.span(n, 1, "ewma", "field")
+	tau, ok := c.span(n, "ewma", "field")
 	if !ok {
 		return value{slot: -1}
 	}

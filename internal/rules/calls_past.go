@@ -9,7 +9,7 @@ import (
 
 // past compiles the functions that need no window.
 func (c *compiler) past(n *ast.CallNode, name string) value {
-	i, ok := c.takes(n, 0, name)
+	i, ok := c.takes(n, name)
 	if !ok {
 		return value{slot: -1}
 	}

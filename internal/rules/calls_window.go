@@ -9,11 +9,11 @@ import (
 
 // window compiles avg, min, max, sum and count over a window of time.
 func (c *compiler) window(n *ast.CallNode, name string) value {
-	i, ok := c.takes(n, 0, name)
+	i, ok := c.takes(n, name)
 	if !ok {
 		return value{slot: -1}
 	}
-	d, ok := c.span(n, 1, name, "field")
+	d, ok := c.span(n, name, "field")
 	if !ok {
 		return value{slot: -1}
 	}
@@ -50,8 +50,9 @@ func everSeen(e *env, cur int, v float64) float64 {
 	return v
 }
 
-// span reads a window of time.
-func (c *compiler) span(n *ast.CallNode, arg int, name, first string) (time.Duration, bool) {
+// span reads a window of time, the last argument of a function.
+func (c *compiler) span(n *ast.CallNode, name, first string) (time.Duration, bool) {
+	arg := len(n.Arguments) - 1
 	lit, ok := c.quoted(n, arg, name+"("+first+`, "24h")`, "the window is a duration in quotes")
 	if !ok {
 		return 0, false

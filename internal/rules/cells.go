@@ -34,11 +34,13 @@ type memo interface {
 
 // memo returns a cell's object, made when it is not there yet.
 func (d *device) memo(c *cell) memo {
-	if d.more == nil {
-		all := make([]memo, d.p.nmemo)
-		d.more = &all
+	if d.x == nil {
+		d.x = &extra{}
 	}
-	o := &(*d.more)[c.obj]
+	if d.x.memos == nil {
+		d.x.memos = make([]memo, d.p.nmemo)
+	}
+	o := &d.x.memos[c.obj]
 	if *o == nil {
 		*o = c.fresh()
 	}
@@ -47,10 +49,10 @@ func (d *device) memo(c *cell) memo {
 
 // peek returns a cell's object, nil when there is none yet.
 func (d *device) peek(c *cell) memo {
-	if d.more == nil {
+	if d.x == nil || d.x.memos == nil {
 		return nil
 	}
-	return (*d.more)[c.obj]
+	return d.x.memos[c.obj]
 }
 
 // cell returns the cell of that name. A new one has its numbers and times and is to be filled in by the caller.
@@ -128,8 +130,6 @@ func (s *State) eventCells(p *program) {
 	}
 }
 
-func (r ruleset) has(i int) bool { return r[i>>6]>>(i&63)&1 != 0 }
-
 // cellLayout says how a cell was encoded. Another shape under the same name is another cell: it begins anew.
 type cellLayout struct {
 	Name   string `json:"name"`
@@ -188,7 +188,7 @@ func (r *decoder) cell(d *device, base int64, l cellLayout, to int) {
 	}
 	c := &d.p.cells[to]
 	if o := d.memo(c); !o.read(body) {
-		(*d.more)[c.obj] = nil // it begins anew
+		d.x.memos[c.obj] = nil // it begins anew
 	}
 }
 

@@ -19,7 +19,6 @@ type device struct {
 	key fleet.DeviceKey
 	p   *program
 	store
-	more *[]memo // what some cells keep; nil: nothing yet
 
 	newest [2]int64 // newest in-order reading of telemetry and of events; never before the first
 	clock  int64    // how far the device's timers have been run, on the time line of its telemetry

@@ -11,7 +11,13 @@ import (
 // quarter of one, so that a million devices fit into memory.
 type store struct {
 	w []uint64
-	s *[]unique.Handle[string] // texts; nil as long as the program keeps none
+	x *extra // nil as long as there is none
+}
+
+// extra is what only some devices need.
+type extra struct {
+	texts []unique.Handle[string]
+	memos []memo // of cells; empty as long as all are
 }
 
 // maxCount is where a count stops. A bucket of a window that has counted so many readings leaves further ones out of its sum
@@ -25,8 +31,7 @@ var unknownBits = math.Float64bits(math.NaN())
 func newStore(p *program, words []uint64) store {
 	st := store{w: words}
 	if p.ns > 0 {
-		s := make([]unique.Handle[string], p.ns)
-		st.s = &s
+		st.x = &extra{texts: make([]unique.Handle[string], p.ns)}
 	}
 	return st
 }
@@ -71,14 +76,14 @@ func (st *store) setCount(i int, n uint32) {
 
 // text returns a text; empty: not known.
 func (st *store) text(i int) string {
-	if h := (*st.s)[i]; h != (unique.Handle[string]{}) {
+	if h := st.x.texts[i]; h != (unique.Handle[string]{}) {
 		return h.Value()
 	}
 	return ""
 }
 
 // setText keeps a text; devices that have the same share it.
-func (st *store) setText(i int, s string) { (*st.s)[i] = unique.Make(s) }
+func (st *store) setText(i int, s string) { st.x.texts[i] = unique.Make(s) }
 
 // nums returns n numbers in a row, to be read only.
 func (st *store) nums(i, n int) nums { return st.w[i : i+n] }
