@@ -38,7 +38,7 @@ func (f findings) Emit(ctx context.Context, partition int, fs []fleet.Finding) e
 	return f.j.Append(ctx, records)
 }
 
-// snapshots is where the rules and presence keep their state.
+// snapshots is where presence keeps its state.
 type snapshots struct{ j *journal.Journal }
 
 func (s snapshots) Save(ctx context.Context, key string, body []byte) error {
@@ -48,6 +48,27 @@ func (s snapshots) Save(ctx context.Context, key string, body []byte) error {
 func (s snapshots) Load(ctx context.Context, key string) ([]byte, bool, error) {
 	return s.j.LoadSnapshot(ctx, key)
 }
+
+// ruleState is where the rules keep theirs.
+type ruleState struct{ j *journal.Journal }
+
+func (r ruleState) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	return r.j.LoadSnapshotRevision(ctx, key)
+}
+
+func (r ruleState) Save(ctx context.Context, key string, body []byte) error {
+	return r.j.SaveSnapshot(ctx, key, body)
+}
+
+func (r ruleState) Swap(ctx context.Context, key string, body []byte, revision uint64) (uint64, error) {
+	return r.j.SwapSnapshot(ctx, key, body, revision)
+}
+
+func (r ruleState) Keys(ctx context.Context, prefix string) ([]string, error) {
+	return r.j.SnapshotKeys(ctx, prefix)
+}
+
+func (r ruleState) Delete(ctx context.Context, key string) error { return r.j.DeleteSnapshot(ctx, key) }
 
 // clocks is the journal as ingest sees it: where it keeps which devices' clocks are wrong.
 type clocks struct{ j *journal.Journal }

@@ -38,7 +38,8 @@ func (s *server) buildEngine(context.Context) error {
 		Partitions: s.journal.Partitions(),
 		Log:        readings{s.journal},
 		Findings:   findings{s.journal},
-		Snapshots:  snapshots{s.journal},
+		Snapshots:  ruleState{s.journal},
+		Alone:      s.cfg.Journal.URL == "", // the lock on the data folder: no other process has this journal
 		Logger:     s.log,
 		Registerer: s.metrics,
 	})

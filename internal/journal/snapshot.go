@@ -49,6 +49,41 @@ func (j *Journal) LoadSnapshotRevision(ctx context.Context, key string) ([]byte,
 	return j.loadSnapshot(ctx, wire.Snapshots, key)
 }
 
+// SnapshotKeys returns the keys that begin with prefix, which ends with a dot ("rules.p0."), in no order.
+func (j *Journal) SnapshotKeys(ctx context.Context, prefix string) ([]string, error) {
+	if err := validKey(strings.TrimSuffix(prefix, ".")); err != nil {
+		return nil, err
+	}
+	s, err := j.stream(ctx, wire.Snapshots)
+	if err != nil {
+		return nil, err
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(snapshotSubject(wire.Snapshots, prefix)+">"))
+	if err != nil {
+		return nil, fmt.Errorf("journal: list %q of %s: %w", prefix, wire.Snapshots, err)
+	}
+	keys := make([]string, 0, len(info.State.Subjects))
+	for subject := range info.State.Subjects {
+		keys = append(keys, strings.TrimPrefix(subject, snapshotSubject(wire.Snapshots, "")))
+	}
+	return keys, nil
+}
+
+// DeleteSnapshot removes what is kept under key; nothing there is no error.
+func (j *Journal) DeleteSnapshot(ctx context.Context, key string) error {
+	if err := validKey(key); err != nil {
+		return err
+	}
+	s, err := j.stream(ctx, wire.Snapshots)
+	if err != nil {
+		return err
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSubject(snapshotSubject(wire.Snapshots, key))); err != nil {
+		return fmt.Errorf("journal: delete %q of %s: %w", key, wire.Snapshots, err)
+	}
+	return nil
+}
+
 func (j *Journal) loadSnapshot(ctx context.Context, stream wire.Stream, key string) ([]byte, uint64, error) {
 	if err := validKey(key); err != nil {
 		return nil, 0, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"aftercare/internal/fleet"
@@ -46,6 +48,51 @@ func TestSnapshots(t *testing.T) {
 	expect(t, "manifest", string(manifest), "two")
 	if _, err := j.SwapSnapshot(t.Context(), "0.manifest", []byte("three"), revision); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestSnapshotsAreListedAndDeleted(t *testing.T) {
+	cfg := testConfig(t)
+	j := open(t, cfg)
+	for _, key := range []string{"r.p1.c.1", "r.p1.c.2", "r.p1.m", "r.p11.c.1", "x"} {
+		if err := j.SaveSnapshot(t.Context(), key, []byte(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func(prefix string) string {
+		keys, err := j.SnapshotKeys(t.Context(), prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(keys)
+		return strings.Join(keys, " ")
+	}
+	expect(t, "keys", list("r.p1."), "r.p1.c.1 r.p1.c.2 r.p1.m")
+	expect(t, "no keys", list("r.p2."), "")
+	for _, key := range []string{"r.p1.c.1", "r.p1.m", "r.p1.m", "never"} {
+		if err := j.DeleteSnapshot(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := j.SwapSnapshot(t.Context(), "r.p1.m", []byte("anew"), 0); err != nil {
+		t.Error(err)
+	}
+	if err := j.DeleteSnapshot(t.Context(), "x"); err != nil { // the stream's last but one
+		t.Fatal(err)
+	}
+	if err := j.DeleteSnapshot(t.Context(), "r.p1.m"); err != nil { // and its last
+		t.Fatal(err)
+	}
+	closeNow(t, j)
+	j = open(t, cfg)
+	expect(t, "keys of the next start", list("r."), "r.p1.c.2 r.p11.c.1")
+	for _, key := range []string{"r.*", ">", "r..p"} {
+		if _, err := j.SnapshotKeys(t.Context(), key+"."); fleet.CodeOf(err) != fleet.CodeInvalid {
+			t.Errorf("%q is listed: %v", key, err)
+		}
+		if err := j.DeleteSnapshot(t.Context(), key); fleet.CodeOf(err) != fleet.CodeInvalid {
+			t.Errorf("%q is deleted: %v", key, err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -25,12 +26,13 @@ type Config struct {
 	FetchMax      int           `mapstructure:"fetch_max" help:"journal records worked on between two hand-overs of findings"`
 	ChunkBytes    int           `mapstructure:"chunk_bytes" help:"largest part of a snapshot, in bytes"`
 	StopTimeout   time.Duration `mapstructure:"stop_timeout" help:"when the server stops: how long the last snapshot may take"`
+	OwnerTerm     time.Duration `mapstructure:"owner_term" help:"with several servers on one journal (journal.url): a partition whose server gives no sign for so long goes to another one"`
 }
 
 // DefaultConfig takes a snapshot every 30 seconds. Its chunks leave room for headers below the 1 MiB that an external
 // journal takes by default.
 func DefaultConfig() Config {
-	return Config{SnapshotEvery: 30 * time.Second, FetchMax: 64, ChunkBytes: 960 << 10, StopTimeout: 4 * time.Second}
+	return Config{SnapshotEvery: 30 * time.Second, FetchMax: 64, ChunkBytes: 960 << 10, StopTimeout: 4 * time.Second, OwnerTerm: 15 * time.Second}
 }
 
 // Validate names the field and the value of what is wrong.
@@ -44,6 +46,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("rules.engine.chunk_bytes %d: want 4096 to 1048576", c.ChunkBytes)
 	case c.StopTimeout < 0:
 		return fmt.Errorf("rules.engine.stop_timeout %v: want 0 or more", c.StopTimeout)
+	case c.OwnerTerm < time.Second:
+		return fmt.Errorf("rules.engine.owner_term %v: want at least 1s", c.OwnerTerm)
 	}
 	return nil
 }
@@ -61,10 +65,16 @@ type Findings interface {
 }
 
 // Snapshots keeps the newest body under each key. Save is durable enough to survive a restart of the process when it
-// returns nil; a body that is lost or damaged is noticed by its checksum. Load says false for a key that was never saved.
+// returns nil; a body that is lost or damaged is noticed by its checksum. Load returns revision 0 for a key that is not there.
+// Swap saves under the condition that the key's revision is still the given one (0: the key is not there) and returns the new one;
+// fleet.CodeConflict means that somebody else was faster, or that an earlier Swap took effect whose answer did not arrive. Keys
+// returns the keys that begin with prefix, which ends with a dot. Delete of a key that is not there is no error.
 type Snapshots interface {
+	Load(ctx context.Context, key string) (body []byte, revision uint64, err error)
 	Save(ctx context.Context, key string, body []byte) error
-	Load(ctx context.Context, key string) (body []byte, found bool, err error)
+	Swap(ctx context.Context, key string, body []byte, revision uint64) (uint64, error)
+	Keys(ctx context.Context, prefix string) ([]string, error)
+	Delete(ctx context.Context, key string) error
 }
 
 // Deps is what the engine works with.
@@ -73,6 +83,7 @@ type Deps struct {
 	Log        Log
 	Findings   Findings
 	Snapshots  Snapshots
+	Alone      bool // no other process can work these partitions: none is waited for
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept and shown nowhere
 }
@@ -92,18 +103,22 @@ func New(cfg Config, set *rules.Set, deps Deps) *Engine {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{cfg: cfg, set: set, deps: deps, metrics: newMetrics(deps.Registerer)}
+	token := rand.Text()
 	for p := range deps.Partitions {
 		log := deps.Logger.With("partition", p)
 		e.workers = append(e.workers, &worker{
 			cfg: cfg, set: set, deps: deps, metrics: e.metrics, partition: p, log: log,
 			snaps: &snapshotter{cfg: cfg, store: deps.Snapshots, metrics: e.metrics, partition: p, log: log},
+			owners: &owners{
+				term: cfg.OwnerTerm, alone: deps.Alone, store: deps.Snapshots, metrics: e.metrics, partition: p, token: token, log: log,
+			},
 		})
 	}
 	return e
 }
 
 // Run works until ctx ends, then takes a last snapshot of each partition and returns nil. What it cannot reach (journal,
-// snapshots) it tries again, with growing pauses.
+// snapshots) it tries again, with growing pauses. Partitions that another process works it takes over when that one ends.
 func (e *Engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range e.workers {

@@ -148,7 +148,7 @@ func TestDamagedSnapshots(t *testing.T) {
 		"older manifest":  {func(m *memory) { flip(m.kept["rules.p0.manifest.1"]) }, 7},
 		"both manifests":  {func(m *memory) { flip(m.kept["rules.p0.manifest.0"]); flip(m.kept["rules.p0.manifest.1"]) }, 1},
 		"newest chunk":    {func(m *memory) { flip(m.kept[newestChunk(m)]) }, 6},
-		"lost chunk":      {func(m *memory) { delete(m.kept, newestChunk(m)) }, 6},
+		"lost chunk":      {func(m *memory) { _ = m.Delete(context.Background(), newestChunk(m)) }, 6},
 		"all chunks": {func(m *memory) {
 			for k := range m.kept {
 				if strings.Contains(k, "chunk") {
@@ -283,6 +283,8 @@ func TestCompaction(t *testing.T) {
 		cfg: cfg, set: set, deps: Deps{Log: m, Findings: m, Snapshots: m}, metrics: newMetrics(nil), log: discard(), state: rules.NewState(set),
 		snaps: &snapshotter{cfg: cfg, store: m, metrics: newMetrics(nil), log: discard()},
 	}
+	w.lease = (&owners{alone: true, metrics: w.metrics}).lease(1)
+	w.snaps.reset(w.lease)
 	for round := range 40 {
 		for n := range 4000 {
 			if round == 0 || n%3 == round%3 {

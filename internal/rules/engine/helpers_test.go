@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -29,12 +30,16 @@ type memory struct {
 	closed  int
 	found   []fleet.Finding
 	kept    map[string][]byte
-	saves   []string
+	revs    map[string]uint64
+	rev     uint64   // the last one given
+	saves   []string // keys of chunks and manifests, in order
 
 	failFetch, failEmit, failSave, failLoad int // so many calls fail
 }
 
-func newMemory() *memory { return &memory{more: make(chan struct{}), kept: map[string][]byte{}} }
+func newMemory() *memory {
+	return &memory{more: make(chan struct{}), kept: map[string][]byte{}, revs: map[string]uint64{}}
+}
 
 var errAway = errors.New("away")
 
@@ -108,19 +113,61 @@ func (m *memory) Save(_ context.Context, key string, body []byte) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.kept[key] = slices.Clone(body)
-	m.saves = append(m.saves, key)
+	m.put(key, body)
 	return nil
 }
 
-func (m *memory) Load(_ context.Context, key string) ([]byte, bool, error) {
-	if m.fails(&m.failLoad) {
-		return nil, false, errAway
+func (m *memory) put(key string, body []byte) {
+	m.rev++
+	m.kept[key], m.revs[key] = slices.Clone(body), m.rev
+	if !strings.HasSuffix(key, "owner") {
+		m.saves = append(m.saves, key)
+	}
+}
+
+func (m *memory) Swap(_ context.Context, key string, body []byte, revision uint64) (uint64, error) {
+	if m.fails(&m.failSave) {
+		return 0, errAway
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b, ok := m.kept[key]
-	return b, ok, nil
+	if m.revs[key] != revision {
+		return 0, fleet.Errorf(fleet.CodeConflict, "revision %d, not %d", m.revs[key], revision)
+	}
+	m.put(key, body)
+	return m.rev, nil
+}
+
+func (m *memory) Load(_ context.Context, key string) ([]byte, uint64, error) {
+	if m.fails(&m.failLoad) {
+		return nil, 0, errAway
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.kept[key]), m.revs[key], nil
+}
+
+func (m *memory) Keys(_ context.Context, prefix string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for k := range m.kept {
+		if strings.HasPrefix(k, prefix) {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) Delete(_ context.Context, key string) error {
+	if m.fails(&m.failSave) {
+		return errAway
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.kept, key)
+	delete(m.revs, key)
+	return nil
 }
 
 // saved is how many bodies were saved.
@@ -209,7 +256,7 @@ func run(t testing.TB, m *memory, set *rules.Set) (e *Engine, stop func()) {
 
 func runLogged(t testing.TB, m *memory, set *rules.Set, log *slog.Logger) (e *Engine, stop func()) {
 	t.Helper()
-	e = New(DefaultConfig(), set, Deps{Partitions: 2, Log: m, Findings: m, Snapshots: m, Logger: log})
+	e = New(DefaultConfig(), set, Deps{Partitions: 2, Log: m, Findings: m, Snapshots: m, Alone: true, Logger: log})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()

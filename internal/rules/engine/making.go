@@ -47,7 +47,7 @@ func (s *snapshotter) work(ctx context.Context, w *worker, budget time.Duration)
 
 // launch writes an encoded snapshot beside evaluation.
 func (s *snapshotter) launch(ctx context.Context, mk *making) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stop lets it finish, within the stop timeout
+	ctx, cancel := s.lease.during(context.WithoutCancel(ctx)) // a stop lets it finish, within the stop timeout
 	done := make(chan struct{})
 	s.flight, s.stop = done, cancel
 	go func() {
@@ -56,13 +56,11 @@ func (s *snapshotter) launch(ctx context.Context, mk *making) {
 		m, chunks := mk.manifest, mk.saving.Chunks()
 		for i := range chunks {
 			chunks[i].Body = seal(chunks[i].Body)
-			m.Chunks = append(m.Chunks, chunkRef{ID: chunks[i].ID, Size: len(chunks[i].Body), CRC: checksum(chunks[i].Body)})
+			m.Chunks = append(m.Chunks, chunkRef{Epoch: m.Epoch, ID: chunks[i].ID, Size: len(chunks[i].Body), CRC: checksum(chunks[i].Body)})
 		}
 		if s.again(ctx, mk.lowered) == nil && s.write(ctx, m, chunks) == nil {
 			s.metrics.snapshotSeconds.Observe(time.Since(mk.start).Seconds())
-			s.gens = append([]*manifest{m}, s.gens...)
-			s.gens = s.gens[:min(len(s.gens), 2)]
-			s.publish()
+			s.keep(ctx, m)
 		}
 	}()
 }

@@ -9,13 +9,14 @@ import (
 )
 
 type metrics struct {
-	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, setBack prometheus.Counter
+	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, setBack, takeovers, lost prometheus.Counter
 
 	batch            prometheus.Histogram
 	findings         *prometheus.CounterVec
 	devices          *prometheus.GaugeVec
 	sequence         *prometheus.GaugeVec
 	saved            *prometheus.GaugeVec
+	epoch            *prometheus.GaugeVec
 	snapshotBytes    prometheus.Counter
 	snapshotSeconds  prometheus.Histogram
 	snapshotPause    prometheus.Histogram
@@ -44,6 +45,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		unknownModel: counter("unknown_model_total", "Readings of a model without profile."),
 		badLines:     counter("bad_lines_total", "Lines of the journal that are not of the batch format."),
 		setBack:      counter("set_back_total", "Times the journal gave sequences out anew that were stepped before: it has lost records."),
+		takeovers:    counter("takeovers_total", "Partitions taken over from a process that did not give them back."),
+		lost:         counter("lost_partitions_total", "Partitions that another process took over from this one."),
 		batch:        seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),
 		findings: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "aftercare_rules_findings_total", Help: "Findings handed over.",
@@ -51,6 +54,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		devices:          gauge("devices", "Devices with rule state."),
 		sequence:         gauge("sequence", "Stream sequence of the last record stepped."),
 		saved:            gauge("snapshot_sequence", "Stream sequence the newest snapshot holds."),
+		epoch:            gauge("epoch", "Epoch of the partition while this process works it, which grows with each take-over; 0: another process does."),
 		snapshotBytes:    counter("snapshot_bytes_total", "Bytes of snapshots written."),
 		snapshotSeconds:  seconds("snapshot_seconds", "Time to write a snapshot, evaluation going on.", 1e-3),
 		snapshotPause:    seconds("snapshot_pause_seconds", "Time evaluation stood still to encode a slice of a snapshot.", 10e-6),

@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"sort"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,22 +17,24 @@ import (
 
 // A snapshot is a manifest and the chunks it names. Chunks hold devices; a snapshot writes only those that changed, and
 // the manifest, written last, names every chunk that still holds the newest copy of some device. Two manifests take turns.
-// A chunk's key is used again only when neither of them names it.
+// A chunk's key is written once; it is deleted when neither of them names it.
 
 // manifest is the JSON under a manifest's key.
 type manifest struct {
-	Generation uint64          `json:"generation"`
-	Seq        uint64          `json:"seq"`    // the readings up to here are in it
-	Set        string          `json:"set"`    // hash of the rules it was made with
-	Layout     json.RawMessage `json:"layout"` // what the numbers in the chunks mean
+	Generation uint64          `json:"generation"`      // 0: only a claim, there is no snapshot under this key
+	Epoch      uint64          `json:"epoch,omitempty"` // of who wrote it; 0: from before there were epochs
+	Seq        uint64          `json:"seq"`             // the readings up to here are in it
+	Set        string          `json:"set"`             // hash of the rules it was made with
+	Layout     json.RawMessage `json:"layout"`          // what the numbers in the chunks mean
 	Header     []byte          `json:"header"`
 	Chunks     []chunkRef      `json:"chunks"` // oldest first
 }
 
 type chunkRef struct {
-	ID   uint32 `json:"id"`
-	Size int    `json:"size"`
-	CRC  uint32 `json:"crc"`
+	Epoch uint64 `json:"epoch,omitempty"`
+	ID    uint32 `json:"id"` // no two chunks of a state share it, of whatever epochs
+	Size  int    `json:"size"`
+	CRC   uint32 `json:"crc"`
 }
 
 // snapshotter writes and reads the snapshots of one partition. begin and finish are called by the worker; one write at a
@@ -46,6 +48,11 @@ type snapshotter struct {
 	position  atomic.Uint64
 	saved     atomic.Uint64
 
+	lease  *lease
+	revs   [2]uint64     // revisions of the manifests' keys
+	last   uint32        // highest id of a chunk
+	looked time.Time     // at what another process has stored
+	swept  bool          // what others left behind was deleted
 	gens   []*manifest   // what is stored, newest first, at most two; the write's while one goes on
 	making *making       // the snapshot that is being encoded between records; nil: none
 	flight chan struct{} // closed when the write that goes on is done; nil: none
@@ -62,8 +69,13 @@ func (s *snapshotter) manifestKey(generation uint64) string {
 	return fmt.Sprintf("rules.p%d.manifest.%d", s.partition, generation%2)
 }
 
-func (s *snapshotter) chunkKey(id uint32) string {
-	return fmt.Sprintf("rules.p%d.chunk.%d", s.partition, id)
+// reset begins anew under a lease. No write may go on.
+func (s *snapshotter) reset(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lease, s.revs, s.last, s.swept, s.gens, s.making, s.lost, s.anew = l, [2]uint64{}, 0, false, nil, nil, false, false
+	s.saved.Store(0)
+	s.position.Store(0)
 }
 
 // goBack notes that the records behind seq are others than those that were stepped, and keeps them from being trimmed.
@@ -153,6 +165,14 @@ func (s *snapshotter) publish() {
 
 // finish waits for the snapshot that goes on and writes what is left, both within ctx. It returns with no goroutine left.
 func (s *snapshotter) finish(ctx context.Context, w *worker) {
+	if s.lease.isLost() {
+		if s.flight != nil {
+			s.stop()
+			<-s.flight
+		}
+		s.flight, s.making = nil, nil
+		return
+	}
 	all := func() {
 		for s.making != nil {
 			s.work(ctx, w, slice)
@@ -191,7 +211,7 @@ func (s *snapshotter) finish(ctx context.Context, w *worker) {
 
 // prepare makes the next manifest but for its chunks, and begins to encode what is new in them.
 func (s *snapshotter) prepare(w *worker) *making {
-	m := &manifest{Generation: 1, Seq: w.seq, Set: w.set.Hash(), Layout: w.set.Layout(), Header: w.state.Header()}
+	m := &manifest{Generation: 1, Epoch: s.lease.epoch(), Seq: w.seq, Set: w.set.Hash(), Layout: w.set.Layout(), Header: w.state.Header()}
 	mk := &making{manifest: m}
 	used := map[uint32]bool{}
 	for i, g := range s.gens {
@@ -203,11 +223,10 @@ func (s *snapshotter) prepare(w *worker) *making {
 		}
 	}
 	s.compact(w.state, mk.old)
-	id := uint32(0)
 	mk.saving = w.state.BeginSave(s.cfg.ChunkBytes-envelopeBytes, func() uint32 {
-		for id++; used[id]; id++ {
+		for s.last++; s.last == 0 || used[s.last]; s.last++ {
 		}
-		return id
+		return s.last
 	})
 	return mk
 }
@@ -244,7 +263,9 @@ func (s *snapshotter) compact(state *rules.State, old []chunkRef) {
 // write stores the chunks and then the manifest; it tries again until ctx ends.
 func (s *snapshotter) write(ctx context.Context, m *manifest, chunks []rules.Chunk) error {
 	for _, c := range chunks {
-		if err := s.save(ctx, s.chunkKey(c.ID), c.Body); err != nil {
+		key := chunkKey(s.partition, m.Epoch, c.ID)
+		err := s.save(ctx, c.Body, func(ctx context.Context) error { return s.store.Save(ctx, key, c.Body) })
+		if err != nil {
 			return err
 		}
 	}
@@ -261,105 +282,81 @@ func (s *snapshotter) again(ctx context.Context, ms []*manifest) error {
 	return nil
 }
 
+// writeManifest stores a manifest unless somebody else has changed what is under its key: then the partition is not ours any more.
 func (s *snapshotter) writeManifest(ctx context.Context, m *manifest) error {
-	body, err := json.Marshal(m)
-	if err != nil {
-		s.log.Error("manifest cannot be encoded", "error", err)
-		return err
-	}
-	return s.save(ctx, s.manifestKey(m.Generation), seal(body))
-}
-
-func (s *snapshotter) save(ctx context.Context, key string, body []byte) error {
-	s.metrics.snapshotBytes.Add(float64(len(body)))
-	return retry(ctx, s.log, "saving a snapshot", func(ctx context.Context) error { return s.store.Save(ctx, key, body) })
-}
-
-// load reads the newest snapshot that is whole, else the older one, else nothing: then everything the journal still has is
-// stepped again. It returns an error only when ctx ended.
-func (s *snapshotter) load(ctx context.Context, set *rules.Set) (*rules.State, uint64, []fleet.Finding, error) {
-	gens, damaged, err := s.manifests(ctx)
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	for i, m := range gens {
-		chunks, err := s.chunks(ctx, m)
-		if ctx.Err() != nil {
-			return nil, 0, nil, ctx.Err()
+	m.Epoch = s.lease.epoch()
+	key, turn, body := s.manifestKey(m.Generation), m.Generation%2, seal(encode(m))
+	return s.save(ctx, body, func(ctx context.Context) error {
+		if s.lease.o.alone {
+			return s.store.Save(ctx, key, body)
 		}
-		if err == nil {
-			state, ended, restoreErr := rules.Restore(set, m.Header, m.Layout, chunks)
-			if err = restoreErr; err == nil {
-				s.gens = gens[i:]
-				if string(set.Layout()) != string(m.Layout) {
-					state.Resave() // the numbers in the old chunks mean something else now
-					s.anew = true
-				}
-				s.publish()
-				return state, m.Seq, ended, nil
+		rev, err := s.store.Swap(ctx, key, body, s.revs[turn])
+		if fleet.CodeOf(err) == fleet.CodeConflict {
+			now, found, readErr := s.store.Load(ctx, key)
+			if readErr != nil {
+				return readErr
 			}
+			if !bytes.Equal(now, body) {
+				s.lease.lose(err)
+				return errLost
+			}
+			rev, err = found, nil // it is ours: the answer did not arrive
 		}
-		damaged++
-		s.metrics.snapshotFallback.Inc()
-		s.log.Error("SNAPSHOT DAMAGED, falling back", "generation", m.Generation, "sequence", m.Seq, "error", err)
-	}
-	if damaged > 0 {
-		s.log.Error("NO SNAPSHOT IS WHOLE: stepping everything the journal still has; what is older is lost to the rules")
-	}
-	return rules.NewState(set), 0, nil, nil
-}
-
-// manifests returns the whole ones, newest first, and how many were damaged.
-func (s *snapshotter) manifests(ctx context.Context) (gens []*manifest, damaged int, err error) {
-	for turn := range uint64(2) {
-		body, found, err := s.fetch(ctx, s.manifestKey(turn))
-		if err != nil {
-			return nil, 0, err
-		}
-		if !found {
-			continue
-		}
-		m := &manifest{}
-		payload, err := open(body)
 		if err == nil {
-			err = json.Unmarshal(payload, m)
+			s.revs[turn] = rev
 		}
-		if err != nil {
-			damaged++
-			s.metrics.snapshotFallback.Inc()
-			s.log.Error("SNAPSHOT MANIFEST DAMAGED", "key", s.manifestKey(turn), "error", err)
-			continue
-		}
-		gens = append(gens, m)
-	}
-	sort.Slice(gens, func(i, j int) bool { return gens[i].Generation > gens[j].Generation })
-	return gens, damaged, nil
-}
-
-func (s *snapshotter) chunks(ctx context.Context, m *manifest) ([]rules.Chunk, error) {
-	var out []rules.Chunk
-	for _, c := range m.Chunks {
-		body, found, err := s.fetch(ctx, s.chunkKey(c.ID))
-		if err != nil {
-			return nil, err
-		}
-		if !found || len(body) != c.Size || checksum(body) != c.CRC {
-			return nil, fmt.Errorf("chunk %d of %d bytes: found %v, %d bytes, other checksum", c.ID, c.Size, found, len(body))
-		}
-		payload, err := open(body)
-		if err != nil {
-			return nil, fmt.Errorf("chunk %d: %w", c.ID, err)
-		}
-		out = append(out, rules.Chunk{ID: c.ID, Body: payload})
-	}
-	return out, nil
-}
-
-func (s *snapshotter) fetch(ctx context.Context, key string) (body []byte, found bool, err error) {
-	err = retry(ctx, s.log, "loading a snapshot", func(ctx context.Context) error {
-		var err error
-		body, found, err = s.store.Load(ctx, key)
 		return err
 	})
-	return body, found, err
+}
+
+func (s *snapshotter) save(ctx context.Context, body []byte, f func(context.Context) error) error {
+	s.metrics.snapshotBytes.Add(float64(len(body)))
+	return retry(ctx, s.log, "saving a snapshot", func(ctx context.Context) error {
+		if err := s.lease.wait(ctx); err != nil {
+			return err
+		}
+		return f(ctx)
+	})
+}
+
+// keep notes that a manifest is stored, and deletes the chunks that nobody refers to any more.
+func (s *snapshotter) keep(ctx context.Context, m *manifest) {
+	var unused []string
+	named := map[string]bool{}
+	if len(s.gens) == 2 {
+		unused = s.keysOf(s.gens[1])
+	}
+	s.gens = append([]*manifest{m}, s.gens...)
+	s.gens = s.gens[:min(len(s.gens), 2)]
+	s.publish()
+	for _, g := range s.gens {
+		for _, k := range s.keysOf(g) {
+			named[k] = true
+		}
+	}
+	if !s.swept { // once: what a process left behind that was killed while it wrote, or lost the partition
+		keys, err := s.store.Keys(ctx, chunkPrefix(s.partition))
+		if err != nil {
+			s.log.Debug("old parts of snapshots were not looked for", "error", err)
+		}
+		unused, s.swept = append(unused, keys...), err == nil
+	}
+	for _, k := range unused {
+		if named[k] || epochOf(s.partition, k) > m.Epoch {
+			continue
+		}
+		named[k] = true
+		if err := s.store.Delete(ctx, k); err != nil {
+			s.log.Debug("an old part of a snapshot was not deleted: the next start does", "key", k, "error", err)
+			return
+		}
+	}
+}
+
+func (s *snapshotter) keysOf(m *manifest) []string {
+	out := make([]string, 0, len(m.Chunks))
+	for _, c := range m.Chunks {
+		out = append(out, chunkKey(s.partition, c.Epoch, c.ID))
+	}
+	return out
 }

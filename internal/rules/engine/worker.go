@@ -21,7 +21,9 @@ type worker struct {
 	partition int
 	log       *slog.Logger
 	snaps     *snapshotter
+	owners    *owners
 
+	lease   *lease // of the partition, while it is ours
 	state   *rules.State
 	seq     uint64 // last record stepped, with its findings handed over
 	counts  rules.Counts
@@ -30,9 +32,47 @@ type worker struct {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	if err := w.load(ctx); err != nil {
-		return nil // only ctx ends it: stopping is no failure
+	for {
+		l, err := w.owners.acquire(ctx, w.snaps.look)
+		if err != nil {
+			return nil //nolint:nilerr // only ctx ends it: stopping is no failure
+		}
+		w.own(ctx, l)
+		if !l.isLost() {
+			return nil
+		}
+		w.forget()
 	}
+}
+
+// own works the partition until ctx ends or the lease is lost. It returns with no goroutine left, and with the lease given back.
+func (w *worker) own(ctx context.Context, l *lease) {
+	w.lease = l
+	w.snaps.reset(l)
+	work, cancel := l.during(ctx)
+	defer cancel()
+	loaded := w.load(work) == nil
+	if loaded {
+		w.work(work)
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
+	defer cancel()
+	if loaded {
+		w.snaps.finish(stop, w)
+	}
+	l.release(stop)
+}
+
+// forget drops what is known of a partition that another process works.
+func (w *worker) forget() {
+	w.state, w.seq, w.counts, w.setBack, w.broken = nil, 0, rules.Counts{}, false, false
+	w.received.Store(0)
+	w.devices.Store(0)
+	w.metrics.partition(w.partition, 0, 0)
+}
+
+// work steps what the journal gives until ctx ends.
+func (w *worker) work(ctx context.Context) {
 	next := time.Now().Add(w.cfg.SnapshotEvery)
 	pause := backoff{}
 	for ctx.Err() == nil {
@@ -42,15 +82,11 @@ func (w *worker) run(ctx context.Context) error {
 			err = errors.Join(err, src.Close())
 		}
 		if ctx.Err() != nil {
-			break
+			return
 		}
 		w.log.Warn("reading the journal failed, trying again", "from", w.seq+1, "error", err)
 		pause.wait(ctx)
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
-	defer cancel()
-	w.snaps.finish(stop, w)
-	return nil
 }
 
 // load restores the newest snapshot that is whole. It returns an error only when ctx ended.
@@ -109,6 +145,9 @@ func (w *worker) consume(ctx context.Context, src wire.Source, next *time.Time, 
 
 // process steps records and hands their findings over before anything counts as done.
 func (w *worker) process(ctx context.Context, recs []wire.Record) error {
+	if err := w.lease.wait(ctx); err != nil {
+		return err
+	}
 	var found []fleet.Finding
 	last := w.seq
 	for i := range recs {
@@ -150,8 +189,14 @@ func (w *worker) emit(ctx context.Context, found []fleet.Finding) error {
 		return nil
 	}
 	err := retry(ctx, w.log, "handing over findings", func(ctx context.Context) error {
+		if err := w.lease.wait(ctx); err != nil {
+			return err
+		}
 		return w.deps.Findings.Emit(ctx, w.partition, found)
 	})
+	if err != nil && w.lease.isLost() {
+		return err // the new owner finds them
+	}
 	if err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
 		defer cancel()
@@ -186,11 +231,18 @@ func (b *backoff) reset() { b.d = 0 }
 
 func (b *backoff) wait(ctx context.Context) {
 	b.d = min(max(2*b.d, 100*time.Millisecond), 10*time.Second)
-	t := time.NewTimer(b.d)
+	_ = sleep(ctx, b.d)
+}
+
+// sleep waits for d; its error is ctx's.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return nil
 	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
