@@ -1,5 +1,6 @@
-// Command firmware-sim plays devices for aftercare: a demo fleet with a past, a present and faults (demo), or as many small
-// messages as a server acknowledges (load). MQTT is its only way in; it shares no code with the server.
+// Command firmware-sim plays devices for aftercare: a demo fleet with a past, a present and faults (demo), as many small messages
+// as a server acknowledges (load), or months of a fleet in a file with the truth about its faults beside it (simulate). MQTT and
+// that file are its only ways in; it shares no code with the server.
 package main
 
 import (
@@ -24,6 +25,7 @@ const usage = `firmware-sim plays devices for aftercare.
 
   firmware-sim demo --fleet FILE --state DIR [flags]   a fleet with 14 days of past, live reports and faults
   firmware-sim load --fleet FILE [flags]               many small QoS 1 messages, and how fast they are acknowledged
+  firmware-sim simulate --out FILE [flags]             what a fleet would have sent over months, and the truth about it
   firmware-sim kinds                                   what can be the matter with a simulated device
 
 FILE is the fleet file that "aftercare demo" writes: tenant, broker, and each device's model, serial and secret.
@@ -63,6 +65,8 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	var err error
 	switch args[0] {
+	case "simulate":
+		err = runSimulate(ctx, args[1:], out)
 	case "demo":
 		err = runDemo(ctx, args[1:], out)
 	case "load":
@@ -72,6 +76,11 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	case "help", "-h", "--help":
 		fmt.Fprint(out, usage)
 	default:
+		if strings.HasPrefix(args[0], "-") {
+			args = append([]string{"simulate"}, args...)
+			err = runSimulate(ctx, args[1:], out)
+			break
+		}
 		fmt.Fprintf(errOut, "firmware-sim: no command %q.\n\n%s", args[0], usage)
 		return 2
 	}

@@ -16,7 +16,7 @@ func call(t *testing.T, args ...string) (code int, out, errOut string) {
 }
 
 func TestHelpGoesToStandardOutput(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"demo", "--help"}, {"load", "-h"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"demo", "--help"}, {"load", "-h"}, {"simulate", "--help"}, {"kinds"}} {
 		if code, out, errOut := call(t, args...); code != 0 || out == "" || errOut != "" {
 			t.Errorf("%v: code %d, out %q, err %q", args, code, out, errOut)
 		}
@@ -42,6 +42,10 @@ func TestWrongCallsSayWhat(t *testing.T) {
 		{"broker", []string{"load", "--fleet", fleet, "--broker", "localhost"}},
 		{"connections", []string{"load", "--fleet", fleet, "--connections", "-1"}},
 		{`"more"`, []string{"load", "--fleet", fleet, "more"}},
+		{"--out", []string{"simulate", "--days", "3"}},
+		{"start", []string{"--out", "x", "--start", "today"}},
+		{"devices", []string{"simulate", "--out", "x", "--devices", "8"}},
+		{"days", []string{"simulate", "--out", "x", "--days", "0"}},
 		{"-fast", []string{"load", "-fast"}},
 	} {
 		code, _, errOut := call(t, c.args...)

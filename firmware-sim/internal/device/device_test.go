@@ -2,70 +2,12 @@ package device
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"aftercare/firmware-sim/internal/profiletest"
 )
-
-// profile is what a test needs of configs/models.
-type profile struct {
-	Model  string
-	Chart  []string
-	Fields map[string]struct {
-		Type     string
-		Min, Max *float64
-		Required bool
-	}
-	FaultCodes map[string]any `yaml:"fault_codes"`
-}
-
-func readProfile(t *testing.T, model string) profile {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../../../configs/models", model+".yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var p profile
-	if err := yaml.Unmarshal(text, &p); err != nil {
-		t.Fatalf("%s: %v", model, err)
-	}
-	return p
-}
-
-// check holds a reading against the profile that the server checks it with.
-func (p profile) check(t *testing.T, r *Reading) {
-	t.Helper()
-	seen := map[string]bool{}
-	for _, f := range r.Fields {
-		spec, ok := p.Fields[f.Name]
-		if !ok || seen[f.Name] {
-			t.Fatalf("%s: field %q is not in the profile or twice", p.Model, f.Name)
-		}
-		seen[f.Name] = true
-		if want := map[kind]string{number: "float", integer: "integer", boolean: "boolean", text: "string"}[f.kind]; spec.Type != want {
-			t.Fatalf("%s.%s is sent as %s, the profile says %s", p.Model, f.Name, want, spec.Type)
-		}
-		v, isNumber := r.Number(f.Name)
-		if !isNumber || f.kind == boolean {
-			continue
-		}
-		if spec.Min == nil || spec.Max == nil {
-			t.Fatalf("%s.%s has no range", p.Model, f.Name)
-		}
-		if v < *spec.Min || v > *spec.Max {
-			t.Fatalf("%s.%s = %v is outside %v to %v", p.Model, f.Name, v, *spec.Min, *spec.Max)
-		}
-	}
-	for name, spec := range p.Fields {
-		if spec.Required && !seen[name] {
-			t.Fatalf("%s: required %q is missing", p.Model, name)
-		}
-	}
-}
 
 var summer = time.Date(2026, 7, 4, 9, 0, 0, 0, time.UTC).Unix()
 var autumn = time.Date(2026, 11, 8, 9, 0, 0, 0, time.UTC).Unix()
@@ -73,7 +15,7 @@ var autumn = time.Date(2026, 11, 8, 9, 0, 0, 0, time.UTC).Unix()
 func TestReadingsFitTheProfiles(t *testing.T) {
 	for _, model := range Models() {
 		t.Run(model, func(t *testing.T) {
-			p := readProfile(t, model)
+			p := profiletest.Read(t, model)
 			kinds := []string{""}
 			for _, f := range Faults() {
 				if f.Model == model {
@@ -94,7 +36,7 @@ func TestReadingsFitTheProfiles(t *testing.T) {
 							m.Effects = Effects{{Kind: kind, Level: min(1, float64(at-from+1)/86400), Age: time.Duration(at-from) * time.Second}}
 						}
 						d.Read(m, &r)
-						p.check(t, &r)
+						p.Check(t, &r)
 						for _, f := range r.Fields {
 							sent[f.Name] = true
 						}
@@ -119,7 +61,7 @@ func TestReadingsFitTheProfiles(t *testing.T) {
 func TestEveryFaultShows(t *testing.T) {
 	for _, f := range Faults() {
 		if f.Code != "" {
-			if _, ok := readProfile(t, f.Model).FaultCodes[f.Code]; !ok {
+			if _, ok := profiletest.Read(t, f.Model).FaultCodes[f.Code]; !ok {
 				t.Errorf("%s: code %s is not in the dictionary of %s", f.Kind, f.Code, f.Model)
 			}
 			continue

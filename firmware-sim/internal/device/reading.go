@@ -1,6 +1,9 @@
 package device
 
-import "strconv"
+import (
+	"iter"
+	"strconv"
+)
 
 // kind is a field's JSON type.
 type kind uint8
@@ -107,4 +110,24 @@ func AppendHead(dst []byte, tsMillis, boot, seq int64) []byte {
 	dst = strconv.AppendInt(dst, boot, 10)
 	dst = append(dst, `,"seq":`...)
 	return strconv.AppendInt(dst, seq, 10)
+}
+
+// All yields the names of the fields with their types as profiles name them.
+func (r *Reading) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, f := range r.Fields {
+			if !yield(f.Name, [...]string{"float", "integer", "boolean", "string"}[f.kind]) {
+				return
+			}
+		}
+	}
+}
+
+// Replace gives a number that is already in the reading another value.
+func (r *Reading) Replace(name string, v float64) {
+	for i := range r.Fields {
+		if r.Fields[i].Name == name && r.Fields[i].kind == number {
+			r.Fields[i].num = v
+		}
+	}
 }

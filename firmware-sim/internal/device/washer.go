@@ -89,5 +89,6 @@ func (w *washer) report(end signal.Slot, fx Effects, cold bool, r *Reading) {
 	r.AddNumber("drain_s", signal.Clamp(w.drain*heavy+1.8*w.s.Noise(21, end.N)+60*fx.level("drain-slow"), 20, 600), 1)
 	r.AddNumber("vibration_mm_s", signal.Clamp(w.vibrate*heavy+0.6*w.s.Noise(22, end.N)+14*fx.level("unlevel"), 1, 60), 1)
 	r.AddNumber("wash_temp_c", w.programme(end.N, cold)+0.7*w.s.Noise(23, end.N), 1)
+	r.AddNumber("programme_c", w.programme(end.N, cold), 0)
 	r.AddNumber("water_l", signal.Clamp(48*heavy+3*w.s.Noise(24, end.N), 20, 120), 1)
 }

@@ -16,6 +16,7 @@ type pace uint8
 const (
 	byUse  pace = iota // typical days of use: a washer that is used twice as much wears twice as fast
 	byTime             // days
+	byHand             // the model says how far it is
 )
 
 // Kind is one thing that can be the matter with a device, faulty or not. Days are typical days from onset to failure.
@@ -81,7 +82,7 @@ var kinds = []Kind{
 		Onset: "the profile wears off: it gets stuck more often (intermittent M3)", Failure: "it does not get away from the station, M3"},
 	{Name: "mower/wire-cut", Model: mower, Code: "M5", Abrupt: true, days: [2]float64{0, 0}, repair: [2]float64{0.5, 5},
 		Onset: "the wire is cut", Failure: "at once, M5"},
-	{Name: "mower/stored-empty", Model: mower, days: [2]float64{1, 1}, repair: [2]float64{3, 14}, pace: byTime,
+	{Name: "mower/stored-empty", Model: mower, days: [2]float64{1, 1}, repair: [2]float64{3, 14}, pace: byHand,
 		Onset: "put away with a charge below 25 %", Failure: "deep discharge: below 5 %"},
 	{Name: "mower/wet-mowing", Model: mower, Habit: true, Onset: "the owner lets it mow in the rain"},
 	{Name: "mower/blades-due", Model: mower, Component: "blades", Due: true, Onset: due, Failure: overdue},
