@@ -12,7 +12,7 @@ FUZZTIME ?= 5s
 QUIET := grep --line-buffered -vE '^(=== |PASS$$)|^ *--- PASS|\[no test files\]$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-data test test-race test-setup check fmt lint bench detect fuzz powercuts
+.PHONY: help build run clean-data test test-race test-setup check fmt lint bench detect sim fuzz powercuts
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ bench: ## run the benchmarks (BENCH=regexp, COUNT=n); compare with benchstat
 
 detect: build ## measure the detectors on labelled public data (DETECT_DATA=folder)
 	@.ci/detect $(BIN)/aftercare $(DETECT_DATA)
+
+sim: build ## simulate a fleet with faults, replay it, and print what was told in time and what falsely (SIM_DEVICES=300 SIM_DAYS=180 SIM_SEED=1 SIM_ARGS=--details)
+	@.ci/sim $(BIN) $(or $(SIM_DEVICES),300) $(or $(SIM_DAYS),180) $(or $(SIM_SEED),1) $(SIM_ARGS)
 
 powercuts: test-setup ## cut the power of a recorded server at many random moments (POWERCUTS=1000); the tests do 100
 	POWERCUTS=$(or $(POWERCUTS),1000) $(GO) test -v -count=1 -run TestPowerCut ./internal/e2e

@@ -6,7 +6,7 @@ package configs
 
 import "embed"
 
-// FS holds models/*.yaml, rules/*.yaml, demo/*.yaml and aftercare.yaml.
+// FS holds models/*.yaml, rules/*.yaml, demo/*.yaml, sim/*.yaml and aftercare.yaml.
 //
-//go:embed aftercare.yaml models/*.yaml rules/*.yaml demo/*.yaml
+//go:embed aftercare.yaml models/*.yaml rules/*.yaml demo/*.yaml sim/*.yaml
 var FS embed.FS

@@ -63,6 +63,6 @@ Start with "aftercare demo": the server with every part in one process, and a si
 		}
 		return &problemsError{[]fleet.Problem{p}}
 	})
-	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newProvision(), newCommand(), newQuarantine(), newRules(), newLint(), newDetect(), newReplay(), newConfig(), newSettings())
+	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newProvision(), newCommand(), newQuarantine(), newRules(), newLint(), newDetect(), newReplay(), newScore(), newConfig(), newSettings())
 	return root
 }

@@ -39,7 +39,7 @@ func (d *decision) tell() {
 // topic returns what the owner should hear, or why nothing.
 func (d *decision) topic() (topic, why string) {
 	switch {
-	case d.c.Severity < fleet.Watch || (d.c.Kind != fleet.KindFault && d.c.Kind != fleet.KindMaintenance && d.c.Kind != fleet.KindSafety):
+	case !fleet.TellsOwner(d.c.Kind, d.c.Severity):
 		return "", fmt.Sprintf("nobody is told of %s at severity %s", d.c.Kind, d.c.Severity)
 	case !d.f.Live:
 		return "", "nobody is told while the device uploads its past"

@@ -39,6 +39,7 @@ var mayImport = map[string]struct {
 	"rules/engine":              {append([]string{"rules"}, edge...), "runs programs made by rules"},
 	"rules/ruletest":            {[]string{"fleet", "wire", "rules"}, "runs rules on records it makes"},
 	"rules/detect":              {append([]string{"rules"}, edge...), "detectors are functions of rules"},
+	"rules/score":               {[]string{"fleet"}, "compares findings with the truth of a simulation"},
 	"cases":                     {[]string{"fleet", "obs"}, "decides; stores through an interface"},
 	"commands":                  {[]string{"fleet", "obs"}, "decides; stores through an interface"},
 	"registry":                  {[]string{"fleet", "obs"}, "decides; stores through an interface"},

@@ -53,6 +53,12 @@ func (s *Severity) UnmarshalText(b []byte) error {
 	return fmt.Errorf("severity %q: want one of %v", b, severityWords)
 }
 
+// TellsOwner reports whether owners hear of a finding of this kind at this severity: of what concerns the product, from "watch"
+// on. The others are for those who make and support it.
+func TellsOwner(k Kind, s Severity) bool {
+	return s >= Watch && (k == KindFault || k == KindMaintenance || k == KindSafety)
+}
+
 // Phase is where in its life an episode stands.
 type Phase string
 

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"aftercare/configs"
+	"aftercare/internal/rules/score"
+)
+
+func newScore() *cobra.Command {
+	var j scoreJob
+	cmd := &cobra.Command{
+		Use:   "score --truth FILE --findings FILE",
+		Short: "Compare the findings of a replay with what was true: warned before failure, lead time, false alarms; needs no server",
+		Long: `Compares what "aftercare replay --findings" wrote with the truth that "firmware-sim simulate" wrote beside its messages.
+
+A condition is warned of if a rule that speaks of its kind tells its owner from the condition's onset on and before its failure; late if only
+between failure and end; else missed. Told means: a finding that is live (the device is not uploading its past), new or of a higher severity than
+before, of kind fault, maintenance or safety at severity "watch" or above, which is what owners hear of. For rules of usage and experience any live
+finding counts. A finding that was opened before the onset warns of nothing: it was false then.
+
+False is every telling that would reach an owner while the device has no condition that its rule speaks of, whatever else is the matter with it, healthy
+oddities among them. Both are counted by telling: a severity that is raised counts again.
+
+Conditions without a sign before they fail, or with one of minutes, are abrupt: they are shown apart and in the total, and --min-warned is about
+the others. Habits never fail: what counts is whether they were noticed. Which rules speak of which kind says the map (configs/sim/score.yaml, or
+--map): rules that are in no kind, and kinds without a rule, are named. configs/sim/README.md explains more.
+
+Exit code: 1 if --min-warned or --max-false is not reached.`,
+		Example: `  aftercare score --truth fleet.truth.jsonl --findings findings.jsonl --messages messages.jsonl --details
+  aftercare score --truth fleet.truth.jsonl --findings findings.jsonl --min-warned 0.95 --max-false 0.05`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, files, err := loadAll(cmd)
+			if err != nil {
+				return err
+			}
+			for _, r := range files.Rules.Rules() {
+				j.rules = append(j.rules, r.ID)
+			}
+			return j.run(cmd.OutOrStdout())
+		},
+	}
+	configFlags(cmd, "models", "rules.dir")
+	f := cmd.Flags()
+	f.StringVar(&j.truth, "truth", "", "`file` of what was true, one JSON object a line")
+	f.StringVar(&j.findings, "findings", "", "`file` of findings, as replay writes it")
+	f.StringVar(&j.messages, "messages", "", "`file` of messages, as replay writes it: also judge what owners heard")
+	f.StringVar(&j.mapping, "map", "", "`file` that says which rules speak of which kind (default: the shipped configs/sim/score.yaml)")
+	f.BoolVar(&j.json, "json", false, "print all of it as JSON")
+	f.BoolVar(&j.details, "details", false, "name false findings with their values, and conditions that were not told in time")
+	f.Float64Var(&j.minWarned, "min-warned", 0, "smallest share of conditions with a sign before that have to be warned of, 0 to 1")
+	f.Float64Var(&j.maxFalse, "max-false", -1, "most false tellings to owners a device-month; below 0: any")
+	for _, name := range []string{"truth", "findings"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	return cmd
+}
+
+type scoreJob struct {
+	truth, findings, messages, mapping string
+	json, details                      bool
+	minWarned, maxFalse                float64
+	rules                              []string // that run
+}
+
+func (j *scoreJob) run(out io.Writer) error {
+	in, err := j.read()
+	if err != nil {
+		return err
+	}
+	r := score.Judge(in)
+	if j.json {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", " ")
+		err = enc.Encode(r)
+	} else {
+		err = r.Print(out, j.details)
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if r.Signed.Share < j.minWarned {
+		errs = append(errs, fmt.Errorf("%.1f %% were warned of before they failed, want at least %.1f %%", 100*r.Signed.Share, 100*j.minWarned))
+	}
+	if j.maxFalse >= 0 && r.FalsePerUnit > j.maxFalse {
+		errs = append(errs, fmt.Errorf("%.4f false tellings a device-month, want at most %.4f", r.FalsePerUnit, j.maxFalse))
+	}
+	return errors.Join(errs...)
+}
+
+func (j *scoreJob) read() (in score.Input, err error) {
+	in.Rules = j.rules
+	text, err := configs.FS.ReadFile("sim/score.yaml")
+	if j.mapping != "" {
+		text, err = os.ReadFile(j.mapping)
+	}
+	if err == nil {
+		in.Map, err = score.ReadMap(text)
+	}
+	if err != nil {
+		return in, err
+	}
+	for _, f := range []struct {
+		path string
+		read func(io.Reader) error
+	}{
+		{j.truth, func(r io.Reader) (err error) { in.Truth, err = score.ReadTruth(r); return err }},
+		{j.findings, func(r io.Reader) (err error) { in.Findings, in.Span, err = score.ReadFindings(r); return err }},
+		{j.messages, func(r io.Reader) (err error) { in.Messages, err = score.ReadMessages(r); return err }},
+	} {
+		if f.path == "" {
+			continue
+		}
+		file, err := os.Open(f.path)
+		if err != nil {
+			return in, err
+		}
+		err = errors.Join(f.read(file), file.Close())
+		if err != nil {
+			return in, fmt.Errorf("read %s: %w", f.path, err)
+		}
+	}
+	return in, nil
+}
