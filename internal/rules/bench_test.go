@@ -173,3 +173,14 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations in a round of %d readings", n, benchDevices)
 	}
 }
+
+// BenchmarkQuantile reads the median of a window that is full.
+func BenchmarkQuantile(b *testing.B) {
+	s := newSketch().(*sketch) //nolint:forcetypeassert // as newSketch made it
+	for i := range int64(20_000) {
+		s.add(i, 1000, float64(i*7919%1000))
+	}
+	for b.Loop() {
+		s.quantile(0.5, 19_999, 1000)
+	}
+}

@@ -28,6 +28,9 @@ var functions = []function{
 	{"max", `max(field, "24h")`, 2, 2},
 	{"sum", `sum(field, "24h")`, 2, 2},
 	{"count", `count(field, "24h")`, 2, 2},
+	{"stddev", `stddev(field, "24h")`, 2, 2},
+	{"quantile", `quantile(field, 0.9, "24h")`, 3, 3},
+	{"slope", `slope(field, "7d")`, 2, 2},
 	{"ewma", `ewma(field, "2h")`, 2, 2},
 	{"held", "held(condition)", 1, 1},
 	{"since", "since(condition)", 1, 1},
@@ -58,8 +61,10 @@ func (c *compiler) call(n *ast.CallNode) value {
 		return c.fail(n, "write "+f.form, "%s wants %d argument(s), found %d", name, f.min, len(n.Arguments))
 	}
 	switch name {
-	case "avg", "min", "max", "sum", "count":
+	case "avg", "min", "max", "sum", "count", "stddev", "quantile":
 		return c.window(n, name)
+	case "slope":
+		return c.slope(n)
 	case "ewma":
 		return c.ewma(n)
 	case "held", "since":

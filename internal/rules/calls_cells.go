@@ -2,7 +2,6 @@ package rules
 
 import (
 	"math"
-	"slices"
 
 	"aftercare/internal/fleet"
 	"github.com/expr-lang/expr/ast"
@@ -41,9 +40,7 @@ func (c *compiler) watch(n *ast.CallNode, name string, events bool) (watched, bo
 	}
 	inner.onEvent = inner.onEvent || inner.code
 	for _, s := range inner.slots {
-		if !slices.Contains(c.use.slots, s) {
-			c.use.slots = append(c.use.slots, s)
-		}
+		c.uses(s)
 	}
 	c.use.sliding = c.use.sliding || inner.sliding
 	c.use.onEvent = c.use.onEvent || inner.onEvent

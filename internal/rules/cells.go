@@ -55,6 +55,13 @@ func (d *device) peek(c *cell) memo {
 	return d.x.memos[c.obj]
 }
 
+// forget drops a cell's memo.
+func (d *device) forget(c *cell) {
+	if d.peek(c) != nil {
+		d.x.memos[c.obj] = nil
+	}
+}
+
 // cell returns the cell of that name. A new one has its numbers and times and is to be filled in by the caller.
 func (b *builder) cell(name string, nf, nt int, use usage) (c *cell, made bool) {
 	k := slices.IndexFunc(b.p.cells, func(c cell) bool { return c.name == name })
@@ -68,10 +75,21 @@ func (b *builder) cell(name string, nf, nt int, use usage) (c *cell, made bool) 
 	return &b.p.cells[len(b.p.cells)-1], true
 }
 
+// remembers gives a cell a memo of about so many bytes when it is full.
+func (b *builder) remembers(c *cell, fresh func() memo, bytes int) {
+	c.obj, c.fresh, c.bytes = b.p.nmemo, fresh, bytes
+	b.p.nmemo++
+}
+
+// cellNumber is where the cell of a name is.
+func (b *builder) cellNumber(name string) int {
+	return slices.IndexFunc(b.p.cells, func(c cell) bool { return c.name == name })
+}
+
 // takesLate makes a cell take late values of a field.
 func (b *builder) takesLate(c *cell, slot int, late func(*device, int64, float64)) {
 	c.late = late
-	b.p.slots[slot].late = append(b.p.slots[slot].late, slices.IndexFunc(b.p.cells, func(o cell) bool { return o.name == c.name }))
+	b.p.slots[slot].late = append(b.p.slots[slot].late, b.cellNumber(c.name))
 }
 
 // indexCells fixes the index from fields to cells.
@@ -219,3 +237,5 @@ func (p *program) over(other *program) string {
 	}
 	return ""
 }
+
+func (r ruleset) has(i int) bool { return r[i>>6]>>(i&63)&1 != 0 }

@@ -133,7 +133,7 @@ func constant(v float64) value {
 func (c *compiler) field(n ast.Node) (int, bool) {
 	name, ok := fieldName(n)
 	if !ok {
-		c.fail(n, "", "want the name of a field, found %s", clip(n.String()))
+		c.fail(n, "functions of the past are about one field, not about a calculation", "want the name of a field, found %s", clip(n.String()))
 		return 0, false
 	}
 	if name == codeName {
@@ -147,10 +147,15 @@ func (c *compiler) field(n ast.Node) (int, bool) {
 		return 0, false
 	}
 	i := c.b.slot(*spec)
-	if !slices.Contains(c.use.slots, i) {
-		c.use.slots = append(c.use.slots, i)
-	}
+	c.uses(i)
 	return i, true
+}
+
+// uses notes that the result changes with a field.
+func (c *compiler) uses(slot int) {
+	if !slices.Contains(c.use.slots, slot) {
+		c.use.slots = append(c.use.slots, slot)
+	}
 }
 
 func (c *compiler) identifier(n ast.Node) value {

@@ -212,6 +212,10 @@ func (a *agg) summed(d *device, now int64) float64 {
 	return total
 }
 
+func (a *agg) mean(d *device, now int64) float64 {
+	return known(a.summed(d, now) / a.counted(d, now)) // 0/0 is NaN: unknown
+}
+
 func (a *agg) smallest(d *device, now int64) float64 {
 	from, n := a.span(d, now)
 	f := d.nums(a.min, buckets)
