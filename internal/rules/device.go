@@ -30,6 +30,7 @@ type device struct {
 	sent   dedupe  // telemetry it sent
 	events *dedupe // nil as long as it sent none
 	upload bool    // catching up: its readings are of the past
+	gen    uint16  // number of the state's set that its program is of
 	epoch  uint32  // the state's when it changed last; 0: not since it was saved
 	chunk  uint32  // of a snapshot that holds its newest copy, and how many bytes
 	size   uint32

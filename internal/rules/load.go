@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -21,6 +22,34 @@ func Load(fsys fs.FS, models []fleet.Model) (*Set, []fleet.Problem) {
 
 // Load is the same with another configuration, which must be valid.
 func (c Config) Load(fsys fs.FS, models []fleet.Model) (*Set, []fleet.Problem) {
+	files, unread := readPacks(fsys)
+	set, problems := c.compile(files, models)
+	set.maker = &maker{cfg: c, models: models}
+	return set, append(unread, problems...)
+}
+
+// readPacks returns the rule packs under fsys by name.
+func readPacks(fsys fs.FS) (map[string]string, []fleet.Problem) {
+	files := map[string]string{}
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if ext := path.Ext(name); d.IsDir() || (ext != ".yaml" && ext != ".yml") || IsTest(name) {
+			return nil
+		}
+		body, err := fs.ReadFile(fsys, name)
+		files[name] = string(body)
+		return err
+	})
+	if err != nil {
+		return files, []fleet.Problem{{Message: fmt.Sprintf("read rule packs: %v", err)}}
+	}
+	return files, nil
+}
+
+// compile makes a set of rule packs, by file name.
+func (c Config) compile(files map[string]string, models []fleet.Model) (*Set, []fleet.Problem) {
 	l := &loader{cfg: c, models: map[string]*fleet.Model{}, seen: map[string]string{}, builders: map[string]*builder{}}
 	for i := range models {
 		l.models[models[i].ID] = &models[i]
@@ -31,22 +60,8 @@ func (c Config) Load(fsys fs.FS, models []fleet.Model) (*Set, []fleet.Problem) {
 	}
 	sort.Strings(l.ids)
 	sort.Strings(l.categories)
-	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if ext := path.Ext(name); d.IsDir() || (ext != ".yaml" && ext != ".yml") || IsTest(name) {
-			return nil
-		}
-		body, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return err
-		}
-		l.pack(name, body)
-		return nil
-	})
-	if err != nil {
-		l.problems = append(l.problems, fleet.Problem{Message: fmt.Sprintf("read rule packs: %v", err)})
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		l.pack(name, []byte(files[name]))
 	}
 	programs := map[string]*program{}
 	for _, id := range l.ids { // a model without rules has a program too: it is known, there is nothing to do

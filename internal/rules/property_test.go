@@ -185,6 +185,7 @@ func TestSameFindingsWhateverTheDelivery(t *testing.T) {
 type stored struct {
 	set    *Set
 	header []byte
+	layout []byte
 	chunks []Chunk
 	at     int
 	hash   string // of the state that is saved
@@ -193,12 +194,15 @@ type stored struct {
 	saving *Saving // one that is encoded while the state goes on, with what it began with
 	begun  struct {
 		header []byte
+		layout []byte
 		at     int
 		hash   string
 	}
 }
 
-func newStored(set *Set) *stored { return &stored{set: set, header: NewState(set).Header()} }
+func newStored(set *Set) *stored {
+	return &stored{set: set, header: NewState(set).Header(), layout: set.Layout()}
+}
 
 // save saves all at once.
 func (m *stored) save(s *State, at int) {
@@ -215,7 +219,7 @@ func (m *stored) begin(s *State, at int) {
 	if m.ids%3 == 2 {
 		s.Resave()
 	}
-	m.begun.header, m.begun.at, m.begun.hash = s.Header(), at, s.Hash()
+	m.begun.header, m.begun.layout, m.begun.at, m.begun.hash = s.Header(), s.Set().Layout(), at, s.Hash()
 	m.saving = s.BeginSave(300, func() uint32 { m.ids++; return m.ids })
 }
 
@@ -225,13 +229,13 @@ func (m *stored) work(s *State, n int) {
 		return
 	}
 	m.chunks = append(m.chunks, m.saving.Chunks()...)
-	m.header, m.at, m.hash, m.saving = m.begun.header, m.begun.at, m.begun.hash, nil
+	m.header, m.layout, m.at, m.hash, m.saving = m.begun.header, m.begun.layout, m.begun.at, m.begun.hash, nil
 	held := s.Held()
 	m.chunks = slices.DeleteFunc(m.chunks, func(c Chunk) bool { return held[c.ID] == 0 })
 }
 
 func (m *stored) restore(t interface{ Fatal(...any) }) (*State, int) {
-	s, ended, err := Restore(m.set, m.header, m.set.Layout(), m.chunks)
+	s, ended, err := Restore(m.set, m.header, m.layout, m.chunks)
 	if err != nil || len(ended) > 0 {
 		t.Fatal("restore", err, ended)
 	}

@@ -82,6 +82,7 @@ type Set struct {
 	byID     map[string]*Rule
 	programs map[string]*program
 	hash     string
+	maker    *maker // of what it was made, and what makes others
 }
 
 // Rules returns the rules sorted by id. The slice must not be changed.

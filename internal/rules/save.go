@@ -20,6 +20,8 @@ type Saving struct {
 	newID   func() uint32
 	numbers map[string]int
 	at      int64           // partition clock when it began
+	gen     uint16          // of the set that counted then
+	all     bool            // every device is written
 	epoch   uint32          // of the devices that changed since the one before
 	again   map[uint32]bool // chunks whose devices are written again
 	next    int             // number of the device to be looked at next
@@ -36,8 +38,13 @@ func (s *State) BeginSave(limit int, newID func() uint32) *Saving {
 	if s.saving != nil {
 		panic("rules: a snapshot begins while another is made")
 	}
-	sv := &Saving{s: s, limit: limit, newID: newID, numbers: s.numbers(), at: s.partition(), epoch: s.epoch, again: s.again, end: s.devices.n}
-	s.saving, s.again = sv, map[uint32]bool{}
+	if s.anew {
+		for id := range s.held {
+			s.again[id] = true
+		}
+	}
+	sv := &Saving{s: s, limit: limit, newID: newID, numbers: s.set.numbers(), at: s.partition(), gen: s.gen(), all: s.anew, epoch: s.epoch, again: s.again, end: s.devices.n}
+	s.saving, s.again, s.anew = sv, map[uint32]bool{}, false
 	s.epoch++
 	return sv
 }
@@ -62,6 +69,9 @@ func (sv *Saving) Go(n int) (done bool) {
 	}
 	if sv.s.saving == sv {
 		sv.s.saving = nil
+		if sv.all && sv.gen == sv.s.gen() {
+			sv.s.forget()
+		}
 	}
 	return true
 }
@@ -78,6 +88,7 @@ func (sv *Saving) encode(d *device) {
 	if sv.id == 0 {
 		sv.id = sv.newID()
 	}
+	sv.s.bring(d, sv.gen)
 	from := len(sv.body)
 	sv.body = appendDevice(sv.body, d, sv.numbers[d.p.model], sv.s.uploadingAt(d, sv.at))
 	if len(sv.body) > sv.limit && from > 0 {
@@ -102,15 +113,17 @@ func (s *State) place(d *device, chunk uint32, size int) {
 	}
 }
 
-// touch notes that a device is about to change.
+// touch notes that a device is about to change. From then on it is of the set that counts.
 func (s *State) touch(d *device) {
-	if d.epoch == s.epoch {
-		return
+	if d.epoch != s.epoch {
+		if s.saving != nil && s.saving.wants(d) {
+			s.saving.encode(d)
+		}
+		d.epoch = s.epoch
 	}
-	if s.saving != nil && s.saving.wants(d) {
-		s.saving.encode(d)
+	if d.gen != s.gen() {
+		s.bring(d, s.gen())
 	}
-	d.epoch = s.epoch
 }
 
 // Save is BeginSave and all of Go at once.
@@ -130,9 +143,5 @@ func (s *State) Resave(chunks ...uint32) {
 	for _, id := range chunks {
 		s.again[id] = true
 	}
-	if len(chunks) == 0 {
-		for id := range s.held {
-			s.again[id] = true
-		}
-	}
+	s.anew = s.anew || len(chunks) == 0
 }

@@ -9,32 +9,57 @@ import (
 	"slices"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
 )
 
-func (s *State) numbers() map[string]int {
+// numbers returns the number of each model in the layout.
+func (s *Set) numbers() map[string]int {
 	out := map[string]int{}
-	for i, id := range slices.Sorted(maps.Keys(s.set.programs)) {
+	for i, id := range slices.Sorted(maps.Keys(s.programs)) {
 		out[id] = i
 	}
 	return out
 }
 
-// Header encodes what the state knows besides the devices.
+// Header encodes what the state knows besides the devices. After an activation it holds that too.
 func (s *State) Header() []byte {
-	return binary.AppendVarint(binary.AppendVarint(nil, s.clock), s.gap)
+	b := binary.AppendVarint(binary.AppendVarint(nil, s.clock), s.gap)
+	if s.activation != nil {
+		b = appendString(b, string(s.activation))
+	}
+	return b
 }
 
-// Restore builds a state from a header, the layout it was saved with and its chunks, oldest first. Fields, windows and
+// header is the inverse of Header, for a new state. An activation that cannot be followed any more, because the models are
+// others now, leaves the state with the set it was made with.
+func (s *State) header(b []byte) error {
+	r := decoder{b: b}
+	s.clock, s.gap = r.varint(), r.varint()
+	var activation []byte
+	if r.err == nil && len(r.b) > 0 {
+		activation = r.bytes(r.uvarint())
+	}
+	if r.err != nil {
+		return fmt.Errorf("header of the snapshot: %w", r.err)
+	}
+	if activation != nil {
+		s.activate(&wire.Record{Kind: wire.KindActivation, Body: activation})
+		s.counts.Activations = 0 // it was counted when it came
+	}
+	return nil
+}
+
+// Restore builds a state from a header, the layout it was saved with and its chunks, oldest first. Its rules are those of the
+// last activation before it was saved, else the set's. Fields, windows and
 // episodes go by name: what the set does not have any more is left out. Open episodes of rules (or models) that are gone
 // are returned as cleared: nobody else would ever end them.
 func Restore(set *Set, header, layout []byte, chunks []Chunk) (*State, []fleet.Finding, error) {
 	s := NewState(set)
-	h := decoder{b: header}
-	s.clock, s.gap = h.varint(), h.varint()
-	if h.err != nil {
-		return nil, nil, fmt.Errorf("header of the snapshot: %w", h.err)
+	if err := s.header(header); err != nil {
+		return nil, nil, err
 	}
-	mappings, err := set.mappings(layout)
+	s.sets, s.anew = []*Set{s.set}, false
+	mappings, err := s.set.mappings(layout)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,7 +129,7 @@ func (s *State) ended(d *device, m *mapping, e *episode, received int64) fleet.F
 	}
 }
 
-// rebind moves a device to another model: what both models' rules know by the same name stays.
+// rebind moves a device to another program, of another model or another set: what both know by the same name stays.
 func (s *State) rebind(d *device, p *program) {
 	m := s.mapping(d.p, p)
 	r := decoder{b: appendDevice(nil, d, 0, d.upload)}
@@ -113,8 +138,10 @@ func (s *State) rebind(d *device, p *program) {
 	if err != nil { // cannot happen: it was encoded a moment ago
 		fresh, gone = newDevice(d.key, p, m.blank()), nil
 	}
-	s.out = append(s.out, s.endedAll(&fresh, m, gone, s.rec.Received.UnixMilli())...)
-	fresh.epoch, fresh.chunk, fresh.size, fresh.wake = d.epoch, d.chunk, d.size, d.wake
+	if len(gone) > 0 { // then a record is stepped
+		s.out = append(s.out, s.endedAll(&fresh, m, gone, s.rec.Received.UnixMilli())...)
+	}
+	fresh.epoch, fresh.chunk, fresh.size, fresh.wake, fresh.gen = d.epoch, d.chunk, d.size, d.wake, d.gen
 	*d = fresh
 }
 
@@ -134,11 +161,14 @@ func (s *State) mapping(from, to *program) *mapping {
 
 // Hash names the whole state: two states with the same hash go on alike.
 func (s *State) Hash() string {
-	numbers := s.numbers()
+	numbers := s.set.numbers()
 	h := sha256.New()
 	h.Write(s.Header())
 	var b []byte
 	for _, d := range s.devices.sorted() {
+		as := *d // what it will be once it is taken over
+		s.bring(&as, s.gen())
+		d = &as
 		b = appendDevice(b[:0], d, numbers[d.p.model], s.uploading(d))
 		h.Write(b)
 	}

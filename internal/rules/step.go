@@ -17,23 +17,29 @@ type Counts struct {
 	OutOfOrder   uint64 // within the lateness: counted in windows, not as current values
 	UnknownModel uint64
 	BadLines     uint64
+	Activations  uint64 // changes of the rules
+	Refused      uint64 // activations that could not be followed
 }
 
 // State is what the rules know of the devices of one partition. It is not safe for concurrent use.
 type State struct {
-	set     *Set
-	cfg     Config
-	devices roster
-	slabs   map[*program][]uint64 // what is left of memory for stores
-	clock   int64                 // highest receipt time, ms
-	gap     int64                 // ms of receipt time in which we did not receive: they count for nothing
-	wakes   wakeHeap
-	epoch   uint32          // grows with every snapshot that begins: see device.epoch
-	saving  *Saving         // the snapshot that is being made; nil: none
-	held    map[uint32]int  // bytes of each chunk that are the newest copy of a device
-	again   map[uint32]bool // chunks whose devices the next snapshot writes again
-	moves   map[move]*mapping
-	counts  Counts
+	set        *Set
+	sets       []*Set // by number: all since devices were last known to be of the newest, which is set
+	cfg        Config
+	devices    roster
+	slabs      map[*program][]uint64 // what is left of memory for stores
+	clock      int64                 // highest receipt time, ms
+	gap        int64                 // ms of receipt time in which we did not receive: they count for nothing
+	wakes      wakeHeap
+	epoch      uint32          // grows with every snapshot that begins: see device.epoch
+	saving     *Saving         // the snapshot that is being made; nil: none
+	held       map[uint32]int  // bytes of each chunk that are the newest copy of a device
+	again      map[uint32]bool // chunks whose devices the next snapshot writes again
+	moves      map[move]*mapping
+	anew       bool   // the next snapshot writes all devices
+	activation []byte // body of the record that led to set; nil: it is the one the state began with
+	refused    error
+	counts     Counts
 
 	env     env
 	bits    ruleset
@@ -47,7 +53,7 @@ type State struct {
 // NewState returns the empty state of a partition.
 func NewState(set *Set) *State {
 	return &State{
-		set: set, cfg: set.cfg, devices: newRoster(), slabs: map[*program][]uint64{}, clock: never, epoch: 1,
+		set: set, sets: []*Set{set}, cfg: set.cfg, devices: newRoster(), slabs: map[*program][]uint64{}, clock: never, epoch: 1,
 		held: map[uint32]int{}, again: map[uint32]bool{}, moves: map[move]*mapping{},
 	}
 }
@@ -79,7 +85,10 @@ func (s *State) Step(rec *wire.Record, out []fleet.Finding) []fleet.Finding {
 	}
 	s.clock = max(s.clock, received)
 	s.runWakes()
-	if rec.Kind == wire.KindReadings {
+	switch rec.Kind {
+	case wire.KindActivation:
+		s.activate(rec)
+	case wire.KindReadings:
 		for batch := rec.Body; len(batch) > 0; {
 			rest, err := wire.NextLine(batch, &s.reading)
 			batch = rest
@@ -114,6 +123,7 @@ func (s *State) step(r *fleet.Reading) {
 	}
 	if d == nil {
 		d = s.devices.add(newDevice(s.devices.own(r.Device), p, s.words(p)))
+		d.gen = s.gen()
 	}
 	s.touch(d)
 	if d.p != p {

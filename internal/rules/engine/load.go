@@ -27,7 +27,7 @@ func (s *snapshotter) load(ctx context.Context, set *rules.Set) (*rules.State, u
 			state, ended, restoreErr := rules.Restore(set, m.Header, m.Layout, chunks)
 			if err = restoreErr; err == nil {
 				s.use(gens[i:])
-				if string(set.Layout()) != string(m.Layout) {
+				if string(state.Set().Layout()) != string(m.Layout) {
 					state.Resave() // the numbers in the old chunks mean something else now
 					s.anew = true
 				}

@@ -211,7 +211,8 @@ func (s *snapshotter) finish(ctx context.Context, w *worker) {
 
 // prepare makes the next manifest but for its chunks, and begins to encode what is new in them.
 func (s *snapshotter) prepare(w *worker) *making {
-	m := &manifest{Generation: 1, Epoch: s.lease.epoch(), Seq: w.seq, Set: w.set.Hash(), Layout: w.set.Layout(), Header: w.state.Header()}
+	set := w.state.Set()
+	m := &manifest{Generation: 1, Epoch: s.lease.epoch(), Seq: w.seq, Set: set.Hash(), Layout: set.Layout(), Header: w.state.Header()}
 	mk := &making{manifest: m}
 	used := map[uint32]bool{}
 	for i, g := range s.gens {

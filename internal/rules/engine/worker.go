@@ -103,7 +103,10 @@ func (w *worker) load(ctx context.Context) error {
 		}
 	}
 	w.show()
-	w.log.Info("rule state loaded", "devices", state.Devices(), "sequence", seq, "rules", len(w.set.Rules()), "set", w.set.Hash())
+	w.log.Info("rule state loaded", "devices", state.Devices(), "sequence", seq, "rules", len(state.Set().Rules()), "set", state.Set().Hash())
+	if err := state.Refused(); err != nil {
+		w.log.Error("THE RULES OF THE SNAPSHOT CANNOT BE USED ANY MORE: going on with those of the files", "error", err)
+	}
 	return nil
 }
 
@@ -156,8 +159,11 @@ func (w *worker) process(ctx context.Context, recs []wire.Record) error {
 		}
 		begin := time.Now()
 		found = w.state.Step(&recs[i], found)
-		if recs[i].Kind == wire.KindReadings {
+		switch recs[i].Kind {
+		case wire.KindReadings:
 			w.metrics.batch.Observe(time.Since(begin).Seconds())
+		case wire.KindActivation:
+			w.activated(recs[i].Seq, time.Since(begin))
 		}
 		last = recs[i].Seq
 	}
@@ -168,6 +174,16 @@ func (w *worker) process(ctx context.Context, recs []wire.Record) error {
 	w.seq = last
 	w.show()
 	return nil
+}
+
+// activated says what became of a change of the rules.
+func (w *worker) activated(seq uint64, took time.Duration) {
+	set := w.state.Set()
+	if err := w.state.Refused(); err != nil {
+		w.log.Error("THE NEW RULES CANNOT BE USED: going on with the old ones", "sequence", seq, "set", set.Hash(), "error", err)
+		return
+	}
+	w.log.Info("rules changed", "sequence", seq, "rules", len(set.Rules()), "set", set.Hash(), "took", took)
 }
 
 // goBack follows a stream that gives out sequence seq although all up to last were asked for or stepped before.
