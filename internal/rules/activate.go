@@ -42,7 +42,7 @@ type made struct {
 const maxPacked = 512 << 10
 
 // keepMade is how many activations are remembered: all partitions come to the same one at about the same time.
-const keepMade = 4
+const keepMade = 8
 
 // ReadActivation reads the rule packs under fsys, as Load does, as an activation for this set's models. by says who wants it.
 // It returns the set that the activation leads to beside it, and every mistake; with a mistake it must not be activated.

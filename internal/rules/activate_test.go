@@ -44,8 +44,8 @@ func eras() []string {
 // and the same state as without.
 func TestActivationWhateverCrashes(t *testing.T) {
 	packs := eras()
+	set := loadPackIn(t, packs[0])
 	rapid.Check(t, func(t *rapid.T) {
-		set := loadPackIn(t, packs[0])
 		var recs []wire.Record
 		for _, rec := range records(drawLife(t), nil) {
 			switch rapid.IntRange(0, 9).Draw(t, "activation") {
@@ -60,7 +60,7 @@ func TestActivationWhateverCrashes(t *testing.T) {
 		base := NewState(set)
 		expect := marks(stepAll(base, recs))
 
-		s, saved := NewState(loadPackIn(t, packs[0])), newStored(set)
+		s, saved := NewState(set), newStored(set)
 		var found []fleet.Finding
 		for i := 0; i < len(recs); i++ {
 			found = s.Step(&recs[i], found)
