@@ -234,7 +234,8 @@ func (l *Life) ReadState(b []byte) ([]byte, error) {
 }
 
 func (l *Life) numbers(flags *float64) []*float64 {
-	all := []*float64{flags, &l.n, &l.weight, &l.first, &l.now, &l.side, &l.mean}
+	all := make([]*float64, 0, 7+8*len(l.fits))
+	all = append(all, flags, &l.n, &l.weight, &l.first, &l.now, &l.side, &l.mean)
 	for i := range l.fits {
 		f := &l.fits[i]
 		all = append(all, &f.at, &f.spread, &f.mean, &f.with, &f.own, &f.last, &f.pairs, &f.squares)
