@@ -34,7 +34,7 @@ FILE ("-" is the standard input; gzip is recognised) has one message a line, in 
   1767571200000 devices/demo/washer-w7/WM-0001/telemetry {"ts":1767571199000,"boot":1,"seq":1,"cycles":812}
 
 "firmware-sim simulate" writes such files. The devices are those of the list FILE.devices.csv (without .gz) or --devices, which is what
-"aftercare device import" reads. A device without an owner in the list gets one with a phone, so that messages can be decided on; nothing is sent.
+"aftercare device import" reads. Services and storage that people entered are in FILE.facts.jsonl, if there is one, or --facts. A device without an owner in the list gets one with a phone, so that messages can be decided on; nothing is sent.
 
 --findings takes one finding a line as JSON and, as its last line, the report; --messages takes what became of each message to an owner. Lines that
 cannot be read are counted and named, and the exit code is 1. The SQL database goes to a folder that is removed at the end, or to --data,
@@ -63,17 +63,21 @@ which must not have one yet.`,
 	configFlags(cmd, "models", "rules.dir")
 	tenantFlag(cmd, &j.tenant)
 	cmd.Flags().StringVar(&j.devices, "devices", "", "list of the devices (CSV); default: FILE.devices.csv")
+	cmd.Flags().StringVar(&j.facts, "facts", "", "`file` of services and storage, one JSON object a line; default: FILE.facts.jsonl, if there is one")
 	cmd.Flags().StringVar(&j.findings, "findings", "", "`file` for the findings, one JSON object a line")
 	cmd.Flags().StringVar(&j.messages, "messages", "", "`file` for the messages to owners, one JSON object a line")
 	return cmd
 }
 
 type replayJob struct {
-	file, devices, tenant, findings, messages string
-	in                                        io.Reader // for the file "-"
+	file, devices, facts, tenant, findings, messages string
+	in                                               io.Reader // for the file "-"
 }
 
 func (j *replayJob) run(ctx context.Context, o app.ReplayOptions, out io.Writer) (err error) {
+	if err := j.beside(); err != nil {
+		return err
+	}
 	var ends []func() error
 	defer func() {
 		for _, end := range slices.Backward(ends) {
@@ -81,20 +85,20 @@ func (j *replayJob) run(ctx context.Context, o app.ReplayOptions, out io.Writer)
 		}
 	}()
 	o.Messages = j.in
-	if j.file != "-" {
-		f, err := os.Open(j.file)
+	for _, in := range []struct {
+		path string
+		to   *io.Reader
+	}{{j.named(), &o.Messages}, {j.devices, &o.Devices}, {j.facts, &o.Facts}} {
+		if in.path == "" {
+			continue
+		}
+		f, err := os.Open(in.path)
 		if err != nil {
 			return err
 		}
 		ends = append(ends, f.Close)
-		o.Messages = f
+		*in.to = f
 	}
-	devices, err := j.openDevices()
-	if err != nil {
-		return err
-	}
-	ends = append(ends, devices.Close)
-	o.Devices = devices
 	for _, w := range []struct {
 		path string
 		to   *io.Writer
@@ -118,20 +122,28 @@ func (j *replayJob) run(ctx context.Context, o app.ReplayOptions, out io.Writer)
 	return printReplay(out, report, time.Since(begin))
 }
 
-// openDevices opens the list that was named or lies beside the file.
-func (j *replayJob) openDevices() (*os.File, error) {
-	path := j.devices
-	if path == "" {
-		if j.file == "-" {
-			return nil, &problemsError{[]fleet.Problem{{Path: "--devices", Message: "messages on standard input have no list beside them", Hint: "name the list"}}}
-		}
-		path = replayBeside(j.file, ".devices.csv")
+// named is the file of the messages; empty for the standard input.
+func (j *replayJob) named() string {
+	if j.file == "-" {
+		return ""
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open the list of devices: %w (--devices names another)", err)
+	return j.file
+}
+
+// beside fills in the files that lie beside that of the messages.
+func (j *replayJob) beside() error {
+	switch {
+	case j.file == "-" && j.devices == "":
+		return &problemsError{[]fleet.Problem{{Path: "--devices", Message: "messages on standard input have no list beside them", Hint: "name the list"}}}
+	case j.file == "-":
+		return nil
+	case j.devices == "":
+		j.devices = replayBeside(j.file, ".devices.csv")
 	}
-	return f, nil
+	if path := replayBeside(j.file, ".facts.jsonl"); j.facts == "" && exists(path) {
+		j.facts = path
+	}
+	return nil
 }
 
 // replayBeside is the name of a file that belongs to a file of messages: that of fleet.gz is fleet.devices.csv.

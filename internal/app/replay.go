@@ -31,6 +31,7 @@ type ReplayOptions struct {
 	Tenant   string
 	Messages io.Reader // what devices sent, see Replay; compressed with gzip or not
 	Devices  io.Reader // the list of devices, as Registry.ImportCSV takes it
+	Facts    io.Reader // what people entered about them: services and storage, one a line; nil: nothing
 	Findings io.Writer // one finding a line as JSON, at the end a ReplayReport; nil: nobody wants them
 	Sent     io.Writer // one message to an owner a line as JSON; nil: nobody wants them
 	Log      io.Writer // warnings and errors of the parts
@@ -92,6 +93,7 @@ type replay struct {
 	ingest   *ingest.Ingest
 	hand     *ingest.Hand
 	tape     *tape
+	facts    *replayFacts
 	cases    *cases.Cases
 	outreach *outreach.Outreach
 	outbox   *replayOutbox
@@ -122,6 +124,9 @@ func (r *replay) build(ctx context.Context) (err error) {
 	}
 	if r.report.Devices, err = importReplayed(ctx, r.registry, r.options.Tenant, r.options.Devices); err != nil {
 		return fmt.Errorf("the list of devices: %w", err)
+	}
+	if r.facts, err = readReplayFacts(r.registry, r.options.Tenant, r.options.Facts); err != nil {
+		return fmt.Errorf("the facts: %w", err)
 	}
 	r.tape = newTape(r.cfg.Journal.Partitions, files.Rules)
 	r.presence = presence.New(r.cfg.Presence, presence.Deps{Devices: r.registry, Models: r.registry, Log: log, Metrics: r.metrics, Now: r.clock,
@@ -155,7 +160,8 @@ func (r *replay) begin(ctx context.Context) error {
 	if err := r.hand.Begin(ctx); err != nil {
 		return err
 	}
-	if err := r.tape.know(r.registry, r.now, replayKeys(r.registry)); err != nil {
+	r.facts.until(r.now)
+	if err := r.tape.know(r.facts, r.now, replayKeys(r.registry)); err != nil {
 		return err
 	}
 	r.presence.Look(ctx, r.now)
@@ -192,6 +198,9 @@ func (r *replay) until(ctx context.Context, at time.Time) error {
 		if err := r.hand.Tick(ctx); err != nil {
 			return err
 		}
+		if err := r.tape.know(r.facts, r.now, r.facts.until(r.now)); err != nil {
+			return err
+		}
 		if err := r.settle(ctx); err != nil {
 			return err
 		}
@@ -206,7 +215,7 @@ func (r *replay) commit(ctx context.Context) error {
 		return err
 	}
 	if len(r.renamed) > 0 {
-		if err := r.tape.know(r.registry, r.now, r.renamed); err != nil {
+		if err := r.tape.know(r.facts, r.now, r.renamed); err != nil {
 			return err
 		}
 		r.renamed = r.renamed[:0]

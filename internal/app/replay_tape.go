@@ -63,17 +63,14 @@ func (t *tape) take() []foundOn {
 	return found
 }
 
-// know appends the facts of devices, as the registry has them now.
-func (t *tape) know(r *registry.Registry, at time.Time, keys []fleet.DeviceKey) error {
+// know appends the facts of devices, as they are now.
+func (t *tape) know(f *replayFacts, at time.Time, keys []fleet.DeviceKey) error {
 	facts := make([][]fleet.Facts, len(t.states))
 	for _, k := range keys {
-		d, ok := r.Device(k)
-		if !ok {
-			continue
+		if x, ok := f.of(k, at); ok {
+			p := t.PartitionOf(k)
+			facts[p] = append(facts[p], x)
 		}
-		p := t.PartitionOf(k)
-		facts[p] = append(facts[p], fleet.Facts{Device: d.Key, At: at, Model: d.Model, Firmware: d.Firmware, Hardware: d.Hardware, Batch: d.Batch,
-			Region: d.Region, Station: d.Parent, Revoked: d.Revoked})
 	}
 	for p, list := range facts {
 		for some := range slices.Chunk(list, 500) {

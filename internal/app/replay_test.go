@@ -5,11 +5,14 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/config"
 	"aftercare/internal/fleet"
@@ -168,6 +171,46 @@ func TestReplayRefuses(t *testing.T) {
 	} {
 		if _, _, _, err := replayed(t, c.list, c.lines); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestReplayFacts: what was entered reaches the partition of its device at its time, with all that is known of the device.
+func TestReplayFacts(t *testing.T) {
+	cfg := config.Default()
+	cfg.Data = t.TempDir()
+	files, _ := LoadFiles(cfg)
+	r := &replay{options: ReplayOptions{Files: files, Tenant: "demo", Devices: strings.NewReader("serial,model,firmware\nWM-1,washer-w7,1.2\nWM-2,washer-w7,1.2\n"),
+		Facts: strings.NewReader(`{"time":"2026-01-07T00:00:00Z","device":"WM-1","fact":"service","component":"drain-pump"}
+{"time":"2026-01-06T00:00:00Z","device":"WM-1","fact":"stored","from":"2026-01-06T00:00:00Z","to":"2026-01-06T12:00:00Z"}
+{"time":"2026-01-08T00:00:00Z","device":"WM-1","fact":"service","component":"drain-pump"}`), Log: io.Discard},
+		cfg: cfg, metrics: prometheus.NewRegistry(), now: replayStart}
+	if err := r.build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	key := fleet.DeviceKey{Tenant: "demo", Serial: "WM-1"}
+	for _, c := range []struct {
+		day  int
+		want string
+	}{{0, "[] 0 0"}, {1, "[demo/WM-1] 0 1"}, {2, "[demo/WM-1] 1 1"}, {4, "[demo/WM-1] 1 1"}} {
+		at := replayStart.AddDate(0, 0, c.day)
+		changed := r.facts.until(at)
+		x, ok := r.facts.of(key, at)
+		if got := fmt.Sprintf("%s %d %d", changed, len(x.Services), len(x.Stored)); !ok || got != c.want {
+			t.Errorf("day %d: %s, want %s", c.day, got, c.want)
+		}
+		if x.Firmware != "1.2" || x.Model != "washer-w7" || !x.At.Equal(at) {
+			t.Errorf("day %d: %+v", c.day, x)
+		}
+	}
+	if x, _ := r.facts.of(key, replayStart); !x.Services[0].At.Equal(replayStart.AddDate(0, 0, 3)) {
+		t.Errorf("services %+v: want the newest only", x.Services)
+	}
+	for _, bad := range []string{`{"time":"2026-01-07T00:00:00Z","device":"WM-9","fact":"service","component":"a"}`, `{"time":"2026-01-07T00:00:00Z","device":"WM-1","fact":"service"}`,
+		`{"time":"2026-01-07T00:00:00Z","device":"WM-1","fact":"lost"}`, `{`} {
+		if _, err := readReplayFacts(r.registry, "demo", strings.NewReader(bad)); err == nil {
+			t.Errorf("%s: no error", bad)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 
@@ -16,31 +17,56 @@ import (
 )
 
 // Map says which rules speak of a kind of condition.
-type Map map[string][]string
+type Map struct {
+	Faults map[string][]string `yaml:"faults"` // of what fails in the end
+	Habits map[string][]string `yaml:"habits"` // of what owners do: it never fails
+}
 
-// ReadMap reads a map from YAML: kind and a list of rules.
+// ReadMap reads a map from YAML: kind and a list of rules, under faults and habits.
 func ReadMap(text []byte) (Map, error) {
 	var m Map
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&m); err != nil {
-		return nil, fmt.Errorf("read the map of kinds to rules: %w", err)
+		return m, fmt.Errorf("read the map of kinds to rules: %w", err)
 	}
-	for kind, rules := range m {
-		if strings.HasPrefix(kind, "healthy/") {
-			return nil, fmt.Errorf("read the map of kinds to rules: %q is an oddity that no rule may speak of", kind)
-		}
-		if i := slices.Index(rules, ""); i >= 0 {
-			return nil, fmt.Errorf("read the map of kinds to rules: %q names an empty rule", kind)
+	for kind, rules := range m.all() {
+		switch {
+		case strings.HasPrefix(kind, oddity):
+			return m, fmt.Errorf("read the map of kinds to rules: %q is an oddity that no rule may speak of", kind)
+		case slices.Contains(rules, ""):
+			return m, fmt.Errorf("read the map of kinds to rules: %q names an empty rule", kind)
+		case m.Faults[kind] != nil && m.Habits[kind] != nil:
+			return m, fmt.Errorf("read the map of kinds to rules: %q is among the faults and the habits", kind)
 		}
 	}
 	return m, nil
 }
 
+// of returns the rules that speak of a kind.
+func (m Map) of(kind string) []string {
+	if rules := m.Faults[kind]; len(rules) > 0 {
+		return rules
+	}
+	return m.Habits[kind]
+}
+
+func (m Map) all() iter.Seq2[string, []string] {
+	return func(yield func(string, []string) bool) {
+		for _, part := range []map[string][]string{m.Faults, m.Habits} {
+			for kind, rules := range part {
+				if !yield(kind, rules) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // rules turns the map round.
 func (m Map) rules() map[string]map[string]bool {
 	out := map[string]map[string]bool{}
-	for kind, rules := range m {
+	for kind, rules := range m.all() {
 		for _, r := range rules {
 			if out[r] == nil {
 				out[r] = map[string]bool{}

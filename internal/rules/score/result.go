@@ -20,6 +20,9 @@ type Result struct {
 	Abrupt KindScore   `json:"abrupt"`
 	All    KindScore   `json:"all"`
 	Habits []KindScore `json:"habits"`
+	// Conditions that did not fail: mended before, or the simulation ended.
+	Unfinished     int `json:"unfinished"`
+	UnfinishedTold int `json:"unfinished_told"`
 
 	Rules        []RuleScore `json:"rules"` // sorted by false tellings, most first
 	False        int         `json:"false"`
@@ -108,11 +111,16 @@ func (j *judge) conditions(r *Result) {
 	r.Signed, r.Abrupt, r.All = newKind("with a sign before"), newKind("abrupt"), newKind("all")
 	for i := range j.in.Truth {
 		c := &j.in.Truth[i]
+		_, habit := j.in.Map.Habits[c.Kind]
 		switch {
-		case c.Healthy():
-		case c.Failure.IsZero():
+		case c.Healthy() || c.note():
+		case habit:
 			j.count(c, told[c], j.until(c), r, kindOf(habits, c))
-		case c.Failure.After(j.in.Span.To): // nobody knows yet whether it will have been told in time
+		case c.Failure.IsZero() || c.Failure.After(j.in.Span.To): // nobody knows whether it would have been told in time
+			r.Unfinished++
+			if len(told[c]) > 0 {
+				r.UnfinishedTold++
+			}
 		case c.Abrupt:
 			j.count(c, told[c], c.Failure, r, kindOf(kinds, c), &r.Abrupt, &r.All)
 		default:
@@ -154,7 +162,7 @@ func (j *judge) count(c *Condition, tellings []*telling, before time.Time, r *Re
 			continue // of a kind that owners hear of, and too mild for it
 		}
 		switch {
-		case t.f.Received.Before(c.Onset):
+		case t.f.Received.Before(c.Onset.Add(-slack)):
 		case t.f.Received.Before(before):
 			if warned == nil || t.f.Received.Before(warned.f.Received) {
 				warned = t
@@ -318,7 +326,7 @@ func (j *judge) gaps() (unknown, idle, silent []string) {
 	seen := map[string]bool{}
 	for i := range j.in.Truth {
 		c := &j.in.Truth[i]
-		if !c.Healthy() && !seen[c.Kind] && len(j.in.Map[c.Kind]) == 0 {
+		if !c.Healthy() && !c.note() && !seen[c.Kind] && len(j.in.Map.of(c.Kind)) == 0 {
 			silent = append(silent, c.Kind)
 		}
 		seen[c.Kind] = true

@@ -7,12 +7,12 @@
 // severity (fleet.TellsOwner). It is *true* if its rule speaks of a condition that its device has then: between the condition's
 // onset and its end, by the device's time; of the first telling of an episode it is enough that the condition held at some moment
 // since the episode opened, because a device that was away tells of its past when it is back. All others that reach the owner are
-// *false*, whatever else is the matter with the device.
+// *false*, whatever else is the matter with the device. Ten minutes either way are allowed for devices' clocks.
 //
 // A condition is *warned of* if a true telling of it was received from its onset on and before its failure; *late* if only between
 // failure and end; else *missed*. What speaks of faults, maintenance and safety has to reach the owner for that. An episode that had
-// been opened before the onset warns of nothing: it was false then. Conditions that had not failed when the simulation ended are
-// left out. *Abrupt* ones give no sign, or one of minutes: they are counted apart, and in the total. *Habits* never fail: what
+// been opened before the onset warns of nothing: it was false then. Conditions that did not fail, because they were mended before or the
+// simulation ended, are left out. *Abrupt* ones give no sign, or one of minutes: they are counted apart, and in the total. *Habits* never fail: what
 // counts is whether they were noticed before they ended.
 //
 // Who may import it: cmd. It imports fleet.
@@ -27,8 +27,8 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// Condition is something that is the matter with a device, or, if its kind begins with "healthy/", an oddity that is nothing to
-// be told of.
+// Condition is something that is the matter with a device; or, if its kind begins with "healthy/", an oddity that is nothing to
+// be told of; or, if its kind has no slash, a note of something that was done, such as a service.
 type Condition struct {
 	Device    string    `json:"device"` // serial
 	Model     string    `json:"model"`
@@ -40,8 +40,16 @@ type Condition struct {
 	Abrupt    bool      `json:"abrupt,omitempty"` // it gives no sign, or hardly one
 }
 
+const oddity = "healthy/"
+
 // Healthy reports whether it is an oddity that must not alarm.
-func (c *Condition) Healthy() bool { return strings.HasPrefix(c.Kind, "healthy/") }
+func (c *Condition) Healthy() bool { return strings.HasPrefix(c.Kind, oddity) }
+
+// note reports whether it is no condition at all.
+func (c *Condition) note() bool { return !strings.Contains(c.Kind, "/") }
+
+// slack is what a device's clock may be wrong without being told so.
+const slack = 10 * time.Minute
 
 // Span is what was replayed: devices, and from when to when.
 type Span struct {
@@ -146,7 +154,7 @@ func (j *judge) trueOf(t *telling) (of []*Condition) {
 		from = t.f.OpenedAt
 	}
 	for _, c := range j.byDevice[t.f.Device.Serial] {
-		if j.speaks[t.f.Rule][c.Kind] && !t.f.At.Before(c.Onset) && !from.After(j.until(c)) {
+		if j.speaks[t.f.Rule][c.Kind] && !t.f.At.Before(c.Onset.Add(-slack)) && !from.After(j.until(c).Add(slack)) {
 			of = append(of, c)
 		}
 	}
@@ -163,7 +171,7 @@ func (j *judge) until(c *Condition) time.Time {
 
 // wasOpen reports whether an episode of one of the rules that speak of a condition was open at its onset.
 func (j *judge) wasOpen(c *Condition) bool {
-	for _, rule := range j.in.Map[c.Kind] {
+	for _, rule := range j.in.Map.of(c.Kind) {
 		for _, s := range j.opened[c.Device+" "+rule] {
 			if s.from.Before(c.Onset) && (s.to.IsZero() || s.to.After(c.Onset)) {
 				return true

@@ -33,7 +33,8 @@ func of(k fleet.Kind) func(*fleet.Finding)     { return func(f *fleet.Finding) {
 func past(f *fleet.Finding)                    { f.Live = false }
 func over(f *fleet.Finding)                    { f.Phase = fleet.Cleared }
 
-var testMap = Map{"washer/clog": {"slow", "blocked"}, "washer/leak": {"leak"}, "washer/cold": {"habit"}, "washer/new": {"gone"}}
+var testMap = Map{Faults: map[string][]string{"washer/clog": {"slow", "blocked"}, "washer/leak": {"leak"}, "washer/new": {"gone"}},
+	Habits: map[string][]string{"washer/cold": {"habit"}}}
 
 func judged(truth []Condition, findings ...fleet.Finding) Result {
 	return Judge(Input{Span: Span{Devices: 10, From: t0, To: day(daysPerMonth)}, Truth: truth, Findings: findings, Map: testMap, Rules: []string{"slow", "blocked", "leak", "habit", "idle"}})
@@ -48,6 +49,7 @@ func TestWarning(t *testing.T) {
 	}{
 		"nothing":                       {nil, "0 0 1 0, 0"},
 		"in time":                       {[]fleet.Finding{found("A", "slow", 12, 12)}, "1 0 0 0, 0"},
+		"a clock that is behind":        {[]fleet.Finding{found("A", "slow", 9.995, 9.995)}, "1 0 0 0, 0"},
 		"at the onset":                  {[]fleet.Finding{found("A", "slow", 10, 10)}, "1 0 0 0, 0"},
 		"twice in time":                 {[]fleet.Finding{found("A", "slow", 12, 12), found("A", "blocked", 13, 13)}, "1 0 0 0, 0"},
 		"after the failure":             {[]fleet.Finding{found("A", "blocked", 20, 20)}, "0 1 0 0, 0"},
@@ -88,6 +90,8 @@ func TestGroups(t *testing.T) {
 		{Device: "C", Kind: "washer/clog", Onset: day(1), Failure: day(40)}, // not failed yet
 		{Device: "A", Kind: "washer/leak", Onset: day(8), Failure: day(8), End: day(9), Abrupt: true},
 		{Device: "B", Kind: "washer/cold", Onset: day(2), End: day(12)},
+		{Device: "C", Kind: "washer/clog", Onset: day(11), End: day(12)}, // mended before
+		{Device: "C", Kind: "service", Onset: day(12), End: day(12)},
 		{Device: "D", Kind: "washer/odd", Onset: day(2), Failure: day(3)},
 		{Device: "E", Kind: "healthy/party", Onset: day(2), End: day(4)},
 		{Device: "F", Kind: "healthy/party", Onset: day(2), End: day(4)},
@@ -105,6 +109,7 @@ func TestGroups(t *testing.T) {
 		{"abrupt", fmt.Sprint(r.Abrupt.Warned, r.Abrupt.Late, " of ", r.Abrupt.Conditions), "0 1 of 1"},
 		{"all", fmt.Sprint(r.All.Warned, " of ", r.All.Conditions), "2 of 4"},
 		{"habits", fmt.Sprint(r.Habits[0].Warned, " of ", r.Habits[0].Conditions), "1 of 1"},
+		{"unfinished", fmt.Sprint(r.UnfinishedTold, " of ", r.Unfinished), "1 of 2"},
 		{"false", fmt.Sprintf("%d %.3f", r.False, r.FalsePerUnit), "2 0.200"},
 		{"oddity", fmt.Sprint(r.Oddities[0]), "{healthy/party 2 1 [slow]}"},
 		{"unknown", fmt.Sprint(r.UnknownRules, r.RulesWithoutKind, r.KindsWithoutRule), "[gone] [idle] [washer/odd]"},
@@ -170,11 +175,11 @@ func TestReadTruth(t *testing.T) {
 }
 
 func TestReadMap(t *testing.T) {
-	m, err := ReadMap([]byte("washer/clog: [slow, blocked]\nwasher/cold: []\n"))
-	if err != nil || !slices.Equal(m["washer/clog"], []string{"slow", "blocked"}) {
+	m, err := ReadMap([]byte("faults:\n  washer/clog: [slow, blocked]\nhabits:\n  washer/cold: []\n"))
+	if err != nil || !slices.Equal(m.of("washer/clog"), []string{"slow", "blocked"}) {
 		t.Errorf("%v %v", m, err)
 	}
-	for _, text := range []string{"healthy/party: [slow]", "a: b", "- a", `a: [""]`, ""} {
+	for _, text := range []string{"faults: {healthy/party: [slow]}", "faults: {a: b}", "- a", `habits: {a: [""]}`, "", "a: [b]", "faults: {a: [b]}\nhabits: {a: [b]}"} {
 		if _, err := ReadMap([]byte(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}

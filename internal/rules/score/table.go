@@ -91,11 +91,14 @@ func (r *Result) printDetails(b *strings.Builder) {
 	}
 	fmt.Fprintln(b, "\nNOT IN TIME")
 	for _, m := range r.Missed {
-		told := "never told"
-		if !m.Told.IsZero() {
-			told = "told " + spell(m.Told.Sub(m.Failure)) + " too late"
+		until, told := m.Failure, "never told"
+		if until.IsZero() {
+			until = m.End
 		}
-		fmt.Fprintf(b, "  %s %s from %s to %s: %s\n", m.Device, m.Kind, m.Onset.UTC().Format(stamp), m.Failure.UTC().Format(stamp), told)
+		if !m.Told.IsZero() {
+			told = "told " + spell(m.Told.Sub(until)) + " too late"
+		}
+		fmt.Fprintf(b, "  %s %s from %s to %s: %s\n", m.Device, m.Kind, m.Onset.UTC().Format(stamp), until.UTC().Format(stamp), told)
 	}
 }
 
@@ -112,6 +115,7 @@ func (m *Moment) print(b *strings.Builder) {
 func (r *Result) printSum(b *strings.Builder) {
 	fmt.Fprintf(b, "\nwarned before failure: %.1f %% of %d conditions with a sign before, %.1f %% of all %d; told at all of abrupt ones: %.1f %%\n",
 		100*r.Signed.Share, r.Signed.Conditions, 100*r.All.Share, r.All.Conditions, 100*r.Abrupt.told())
+	fmt.Fprintf(b, "not failed, and not counted: %d, of which %d were told\n", r.Unfinished, r.UnfinishedTold)
 	fmt.Fprintf(b, "false to owners: %d, %.4f a device-month\n", r.False, r.FalsePerUnit)
 	if m := r.Messages; m != nil {
 		fmt.Fprintf(b, "messages: %d about problems (%.3f a device-month), of these %d false (%.4f); %d all-clears; %d rang, %d waited for the morning, %d were left out\n",
