@@ -18,6 +18,7 @@ type cars struct {
 	tyre                     [4]float64 // at 15 °C, kPa
 	full                     float64    // what the owner fills up to
 	lastCrank, coolant, warm float64
+	idle                     float64 // days since the last trip
 	refill                   int64
 	oil, brakes              *part
 }
@@ -57,7 +58,9 @@ func (c *cars) step(l *Life, r *device.Reading) {
 		now, c.closed = nil, nil
 	}
 	c.coolant = outside + (c.coolant-outside)*math.Exp(-dt/5400)
+	c.idle += dt / signal.Day
 	for _, u := range c.closed {
+		c.idle = 0
 		c.trip(l, u, outside)
 	}
 	c.park(l, dt)
@@ -118,7 +121,7 @@ func (c *cars) park(l *Life, dt float64) {
 func (c *cars) report(l *Life, r *device.Reading, outside float64) {
 	s := l.seed
 	aged := l.level("car/battery-12v")
-	rest := c.rest + 0.004*(outside-15) - 0.75*aged + 0.04*l.noise(40, 1)
+	rest := c.rest - 0.011*c.idle + 0.004*(outside-15) - 0.75*aged + 0.04*l.noise(40, 1)
 	if len(c.closed) > 0 {
 		rest += 0.5 // surface charge after a trip
 	}
@@ -128,7 +131,7 @@ func (c *cars) report(l *Life, r *device.Reading, outside float64) {
 	r.AddNumber("crank_min_v", signal.Clamp(c.lastCrank, 4, 13), 2)
 	r.AddNumber("traction_pct", signal.Clamp(c.traction+0.2*l.noise(41, 60), 0, 100), 1)
 	lost := 22 * l.level("car/traction-aging")
-	r.AddNumber("traction_health_pct", signal.Clamp(c.health-lost+0.5*l.noise(42, signal.Day), 20, 104), 1)
+	r.AddNumber("traction_health_pct", signal.Clamp(c.health-lost+0.5*l.noise(42, signal.Day)+0.06*math.Min(0, outside-8)+0.6*s.Noise(53, l.at/(13*signal.Day)), 20, 104), 1)
 	r.AddInteger("traction_cycles", int64(c.cycles))
 	r.AddNumber("coolant_c", signal.Clamp(c.coolant+0.3*l.noise(43, 1), -45, 145), 1)
 	r.AddNumber("oil_life_km", c.oil.used, 1)

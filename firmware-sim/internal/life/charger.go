@@ -63,7 +63,7 @@ func (c *chargers) step(l *Life, r *device.Reading) {
 		switch {
 		case broken:
 		case failsToLock && l.at-now.start < 1500: // it tries again after a while
-			l.blip("C4", 15)
+			l.blip("charger/plug-not-in", 15, l.level("charger/lock-wear"))
 			state = "fault"
 		default:
 			state, power = "charging", draws-0.1+0.04*l.noise(20, 30)
@@ -106,7 +106,7 @@ func (c *chargers) report(l *Life, r *device.Reading, state string, power float6
 	if signal.Rain(l.at) || signal.Rain(l.at-3*signal.Hour) {
 		wet = 1
 	}
-	residual := c.leak*(1+0.12*wet) + 0.15*l.noise(26, 30)
+	residual := c.leak*(1+0.12*wet+0.12*s.Wander(31, l.at, 3*signal.Day)) + 0.15*l.noise(26, 30)
 	residual += l.level("charger/insulation") * s.Between(27, 0, 3, 4.6) * (0.75 + 0.45*wet)
 	r.AddText("state", state)
 	r.AddNumber("power_kw", math.Max(0, power), 2)

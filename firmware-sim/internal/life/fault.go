@@ -136,10 +136,17 @@ func (l *Life) judge() {
 	}
 }
 
-// blip sends a code that is taken back after some minutes, unless it is there already.
-func (l *Life) blip(code string, minutes float64) {
-	if !slices.ContainsFunc(l.blips, func(b blip) bool { return b.code == code }) {
-		l.blips = append(l.blips, blip{code, l.at + int64(minutes*signal.Minute)})
+// blip sends the code of a mishap that is taken back after some minutes, unless it is there already. While a fault makes such
+// mishaps frequent they are that fault's.
+func (l *Life) blip(mishap string, minutes, fault float64) {
+	code := kindOf(mishap).Code
+	if slices.ContainsFunc(l.blips, func(b blip) bool { return b.code == code }) {
+		return
+	}
+	b := blip{code, l.at + int64(minutes*signal.Minute)}
+	l.blips = append(l.blips, b)
+	if fault == 0 {
+		l.Conditions = append(l.Conditions, Condition{Kind: mishap, Onset: l.at, End: b.until})
 	}
 }
 

@@ -104,8 +104,8 @@ func (f *fridges) report(l *Life, r *device.Reading, hour, ambient, duty float64
 	phase := float64((l.at+int64(s.U(12, 0)*float64(f.period)))%f.period) / float64(f.period)
 	running := phase < duty/100 && !still
 	saw := math.Abs(phase-duty/100) - 0.3
-	cold := f.cold + 1.1*saw + 0.2*l.noise(30, 1) + 0.3*l.updated()
-	freezer := f.freezer + 1.3*saw + 0.15*l.noise(31, 1)
+	cold := f.cold + 1.1*saw + 0.2*l.noise(30, 1) + 0.3*l.updated() + 0.25*s.Wander(42, l.at, 3*signal.Day)
+	freezer := f.freezer + 1.3*saw + 0.15*l.noise(31, 1) + 0.35*s.Wander(43, l.at, 5*signal.Day)
 	since := hour - f.defrost
 	defrosting := since >= 0 && since < 0.4 && duty > 0
 	if since >= 0 && since < 0.9 && duty > 0 {

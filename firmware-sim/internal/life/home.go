@@ -69,7 +69,7 @@ func NewHome(seed uint64, name string, w *Weather, start int64, days int) *Home 
 	h := &Home{seed: s, weather: w, room: s.Between(1, 0, 18.5, 23), moved: s.Between(2, 0, -2.5, 2.5), hard: s.U(3, 0)}
 	span := float64(days)
 	add := func(ch uint32, share float64, kind string, shortest, longest float64) {
-		if s.U(ch, 0) >= share {
+		if s.U(ch, 0) >= share*math.Min(1, span/120) {
 			return
 		}
 		length := s.Between(ch, 1, shortest, longest)
@@ -116,7 +116,7 @@ func (h *Home) Room(at int64) float64 {
 	} else if h.now("healthy/holiday", at) {
 		t -= 3
 	}
-	return t + 0.4*h.seed.Wander(20, at, 12*signal.Hour)
+	return t + 0.6*h.seed.Wander(20, at, 12*signal.Hour) + 0.6*h.seed.Wander(21, at, 4*signal.Day)
 }
 
 // Offline reports whether the home has no internet.

@@ -27,6 +27,7 @@ type Kind struct {
 	Code      string // what the device sends once it has failed
 	Abrupt    bool   // seconds to hours of warning, or none
 	Habit     bool   // what the owner does; it never fails
+	Mishap    bool   // a small thing that is over soon and that the device says itself: true to tell, not wrong to keep quiet about
 	Due       bool   // a part at the end of its life; part of every device's life, not drawn
 	pace      pace
 	days      [2]float64 // from onset to failure, drawn per device; abrupt kinds too
@@ -161,6 +162,12 @@ var kinds = []Kind{
 	{Name: "car/oil-due", Model: car, Component: "engine-oil", Due: true, Onset: due, Failure: overdue},
 	{Name: "car/brake-pads-due", Model: car, Component: "brake-pads", Due: true, Onset: "thinner than 4 mm", Failure: "thinner than 2 mm"},
 
+	{Name: "washer/door-caught", Model: washer, Code: "E12", Mishap: true, Onset: "laundry is caught in the door"},
+	{Name: "mower/stuck", Model: mower, Code: "M3", Mishap: true, Onset: "it is stuck, until somebody frees it"},
+	{Name: "base/slot-dirty", Model: base, Code: "B2", Mishap: true, Onset: "a tool is not well in its slot"},
+	{Name: "printer/jam", Model: printer, Code: "P2", Mishap: true, Onset: "a sheet is caught, until somebody pulls it out"},
+	{Name: "charger/plug-not-in", Model: charger, Code: "C4", Mishap: true, Onset: "the plug is not fully in"},
+
 	{Name: "healthy/party", Onset: "guests: many washes, doors open often"},
 	{Name: "healthy/holiday", Onset: "nobody at home for 2 to 3 weeks; some things are switched off"},
 	{Name: "healthy/move", Onset: "the household moves: off for days, then another room, hose and floor"},
@@ -206,7 +213,7 @@ func kindOf(name string) *Kind {
 	return &kinds[i]
 }
 
-// Sort says in one word what a kind is: wear, abrupt, due, habit or healthy.
+// Sort says in one word what a kind is: wear, abrupt, due, habit, mishap or healthy.
 func (k Kind) Sort() string {
 	switch {
 	case strings.HasPrefix(k.Name, "healthy/"):
@@ -215,6 +222,8 @@ func (k Kind) Sort() string {
 		return "abrupt"
 	case k.Due:
 		return "due"
+	case k.Mishap:
+		return "mishap"
 	case k.Habit:
 		return "habit"
 	default:

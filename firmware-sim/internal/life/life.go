@@ -179,7 +179,8 @@ func (l *Life) Off() bool {
 	own := l.seed.U(990, 0)
 	switch l.Model {
 	case washer, laptop:
-		return own < 0.4 && l.on("healthy/holiday")
+		night := hour < 5.5 || hour > 23.2
+		return own < 0.4 && l.on("healthy/holiday") || own > 0.7 && night
 	case printer:
 		return own < 0.4 && (hour < 6.8 || hour > 19) || own < 0.6 && l.on("healthy/holiday")
 	case base, drill:

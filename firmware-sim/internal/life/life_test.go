@@ -130,7 +130,7 @@ func TestTwins(t *testing.T) {
 func TestKindsFitTheProfiles(t *testing.T) {
 	warns := map[string]int{}
 	for _, k := range kinds {
-		if k.Onset == "" || (k.Failure == "") != (k.Habit || k.Sort() == "healthy") {
+		if k.Onset == "" || (k.Failure == "") != (k.Habit || k.Mishap || k.Sort() == "healthy") {
 			t.Errorf("%s does not say what onset and failure are", k.Name)
 		}
 		if k.Model == "" {

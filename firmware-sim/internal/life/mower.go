@@ -19,6 +19,7 @@ type mowers struct {
 	spring       int64 // local day of the year on which it is put out
 	autumn       int64
 	leak         float64 // percent a day while put away
+	wipe         int64   // days between two wipes of the contacts
 	blades       *part
 	stuckTil     int64
 }
@@ -27,7 +28,7 @@ func newMower(l *Life) machine {
 	s := l.seed
 	m := &mowers{charge: s.Between(1, 0, 55, 85), minutes: s.Between(2, 0, 50, 80), rpm: s.Between(3, 0, 2350, 2620), contact: s.Between(4, 0, 0.18, 0.55),
 		slope: s.Between(5, 0, 2, 16), rate: s.Between(6, 0, 40, 70), area: math.Floor(s.Between(7, 0, 1e4, 9e5)),
-		spring: int64(s.Between(8, 0, 68, 98)), autumn: int64(s.Between(9, 0, 300, 330)), leak: s.Between(10, 0, 0.05, 0.22)}
+		spring: int64(s.Between(8, 0, 68, 98)), autumn: int64(s.Between(9, 0, 300, 330)), leak: s.Between(10, 0, 0.05, 0.22), wipe: int64(s.Between(13, 0, 18, 45))}
 	m.blades = l.newPart("mower/blades-due", "blades", 60, s.Between(11, 0, 0, 35))
 	return m
 }
@@ -126,14 +127,15 @@ func (m *mowers) winter(l *Life) {
 
 // stumble may leave it stuck: seldom, more on a slope in the wet, often with worn wheels.
 func (m *mowers) stumble(l *Life) {
-	perHour := 0.004 + 0.0004*m.slope + 0.3*l.level("mower/wheel-wear")
+	worn := l.level("mower/wheel-wear")
+	perHour := 0.004 + 0.0004*m.slope + 0.3*worn
 	if signal.Rain(l.at-3*signal.Hour) || signal.Rain(l.at) {
 		perHour *= 2.5
 	}
 	if l.chance(25, perHour*24) {
 		wait := l.seed.Between(26, l.at, 20, 150)
 		m.stuckTil = l.at + int64(wait*signal.Minute)
-		l.blip("M3", wait)
+		l.blip("mower/stuck", wait, worn)
 	}
 }
 
@@ -155,7 +157,8 @@ func (m *mowers) report(l *Life, state string, r *device.Reading) {
 		tilt += m.slope
 	}
 	lifted := state == "parked" && s.U(36, l.at/300) < 0.0006
-	ohm := m.contact + 0.03*l.noise(37, 60) + 0.1*l.seed.Wander(38, l.at, 3*signal.Day)*m.contact
+	grime := float64(l.at/signal.Day%m.wipe) / float64(m.wipe) // wiped now and then
+	ohm := m.contact + 0.2*grime + 0.03*l.noise(37, 60) + 0.1*l.seed.Wander(38, l.at, 3*signal.Day)*m.contact
 	bad := l.level("mower/contact-corrosion") * s.Between(39, 0, 2.5, 7)
 	if rain {
 		ohm, bad = ohm+0.12, bad*1.4

@@ -1,6 +1,8 @@
 package life
 
 import (
+	"math"
+
 	"aftercare/firmware-sim/internal/device"
 	"aftercare/firmware-sim/internal/signal"
 )
@@ -9,7 +11,7 @@ import (
 func (l *Life) Befall(days int) {
 	s, span := l.seed, float64(days)
 	add := func(ch uint32, share float64, kind string, shortest, longest float64) {
-		if s.U(ch, 0) >= share {
+		if s.U(ch, 0) >= share*math.Min(1, span/120) {
 			return
 		}
 		from := l.start + int64(s.Between(ch, 1, 0.1, 0.95)*span*signal.Day)

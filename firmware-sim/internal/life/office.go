@@ -52,11 +52,12 @@ func (p *printers) step(l *Life, r *device.Reading) {
 	p.toner.spend(l, printed*dense*(1+1.6*leak))
 	p.drum.spend(l, printed)
 	p.waste.spend(l, printed*(1+7*leak)*dense)
-	jams := printed / p.perJam * (1 + 14*l.level("printer/roller-wear"))
+	worn := l.level("printer/roller-wear")
+	jams := printed / p.perJam * (1 + 14*worn)
 	if s.U(12, l.at/60) < 1-math.Exp(-jams) {
 		p.jams++
 		if s.U(13, l.at) < 0.5 {
-			l.blip("P2", 12)
+			l.blip("printer/jam", 12, worn)
 		}
 	}
 	p.report(l, r, open, printed > 0)
@@ -168,7 +169,7 @@ func (c *laptops) step(l *Life, r *device.Reading) {
 	worn := l.level("laptop/drive-wear")
 	health := c.health - l.level("laptop/battery-aging")*math.Max(0, c.health-57)
 	r.AddNumber("charge_pct", signal.Clamp(c.charge+0.2*l.noise(20, 600), 0, 100), 1)
-	r.AddNumber("battery_health_pct", signal.Clamp(health+0.25*l.noise(21, signal.Day), 20, 104), 1)
+	r.AddNumber("battery_health_pct", signal.Clamp(health+0.2*l.noise(21, signal.Day)+s.Noise(24, l.at/(17*signal.Day)), 20, 104), 1)
 	r.AddInteger("battery_cycles", int64(c.cycles))
 	r.AddNumber("battery_c", c.battery+0.5*l.noise(22, 120), 1)
 	r.AddNumber("cpu_c", cpu, 1)
@@ -182,8 +183,8 @@ func (c *laptops) heat(l *Life, room, duty, dust float64, stalled bool) (cpu, fa
 	if duty == 0 {
 		return room + 10 + 1.2*l.noise(15, 120), 0
 	}
-	rise := 62 * duty * c.cool
-	fan = signal.Clamp(1100+4300*(rise-10)/50+1500*dust, 0, 5400) + 50*l.noise(16, 60)
+	rise := 46 * math.Min(0.95, duty) * c.cool
+	fan = signal.Clamp(1100+4300*(rise-8)/40+1500*dust, 0, 5400) + 50*l.noise(16, 60)
 	if stalled {
 		fan = 180 * l.seed.U(17, l.at/600)
 		rise *= 1.5

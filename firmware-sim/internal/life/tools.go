@@ -85,12 +85,14 @@ func (d *drills) report(l *Life, now *use, r *device.Reading) {
 	r.AddNumber("motor_h", d.box.used, 2)
 	r.AddNumber("motor_c", math.Min(170, d.heat)+0.5*l.noise(31, 60), 1)
 	if now != nil {
-		g := d.gear*(0.75+0.25*now.size) + 0.5*l.noise(32, 10) + 0.25*l.updated()
+		material := 0.8 + 0.4*l.seed.U(38, now.k)
+		g := d.gear*(0.6+0.4*now.size)*material + 0.5*l.noise(32, 10) + 0.25*l.updated()
 		g += l.level("drill/gear-wear") * l.seed.Between(33, 0, 7, 15) * (1 + 0.2*l.noise(34, 10))
 		r.AddNumber("gear_mm_s", signal.Clamp(g, 0.5, 60), 1)
 	}
 	lost := l.level("drill/pack-aging") * l.seed.Between(35, 0, 22, 36)
-	r.AddNumber("capacity_pct", signal.Clamp(d.capacity-lost+0.35*l.noise(36, signal.Hour), 20, 104), 1)
+	cold := math.Min(0, 0.12*(l.Home.weather.Outside(l.at)*0.35-2)) // it is estimated lower when it is cold
+	r.AddNumber("capacity_pct", signal.Clamp(d.capacity-lost+cold+0.35*l.noise(36, signal.Hour)+0.8*l.seed.Wander(39, l.at, 18*signal.Day), 20, 104), 1)
 	r.AddInteger("pack_cycles", int64(d.cells.used))
 }
 
@@ -151,12 +153,12 @@ func (b *bases) step(l *Life, r *device.Reading) {
 		to, b.temp = 76, math.Max(b.temp, ambient+(72-ambient)*math.Min(1, l.level("base/overheat")+age/signal.Day))
 	}
 	b.temp += (to - b.temp) * (1 - math.Exp(-dt/25))
-	link := b.link + 1.6*l.noise(15, 60) + 2*s.Wander(16, l.at, 2*signal.Day) + 2*l.Home.settled(l.at)*s.Noise(17, 0)
+	link := b.link + 1.6*l.noise(15, 60) + 2.5*s.Wander(16, l.at, 2*signal.Day) + 2*l.Home.settled(l.at)*s.Noise(17, 0)
 	fade := l.level("base/antenna-fade")
 	link -= fade*s.Between(18, 0, 16, 28) + fade*3*math.Abs(l.noise(19, 1800))
 	slot := l.level("base/slot-corrosion")
 	if charging > 0 && s.U(20, l.at/600) < 0.0004+0.05*slot {
-		l.blip("B2", 15)
+		l.blip("base/slot-dirty", 15, slot)
 	}
 	r.AddNumber("temp_c", b.temp+0.2*l.noise(21, 30), 1)
 	r.AddNumber("fan_rpm", fan, 0)

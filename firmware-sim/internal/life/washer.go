@@ -90,7 +90,7 @@ func (w *washers) step(l *Life, r *device.Reading) {
 	// Laundry caught in the door happens to everybody; a worn lock makes it frequent.
 	lock := l.level("washer/door-lock-wear")
 	if (now != nil || len(w.closed) > 0) && l.seed.U(40, l.at/600) < 0.0015+0.09*lock {
-		l.blip("E12", 8)
+		l.blip("washer/door-caught", 8, lock)
 	}
 }
 
@@ -101,7 +101,7 @@ func (w *washers) report(l *Life, u use, r *device.Reading) {
 		heavy = 1.14
 	}
 	moved := l.Home.settled(l.at)
-	drain := (w.drain+7*moved*l.seed.Noise(22, 0))*heavy + 2.2*l.seed.Noise(23, u.k) + 1.2*l.updated()
+	drain := (w.drain+7*moved*l.seed.Noise(22, 0))*heavy + 2.2*l.seed.Noise(23, u.k) + 1.5*l.seed.Wander(45, l.at, 9*signal.Day) + 1.2*l.updated()
 	if l.seed.U(24, u.k) < 0.04 {
 		drain += l.seed.Between(25, u.k, 5, 16) // foam
 	}

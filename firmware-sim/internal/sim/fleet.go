@@ -81,7 +81,7 @@ func deal(cfg Config, seed signal.Seed, model string, group []*node) {
 	var faults, own []string
 	for _, abrupt := range []bool{false, true, false} { // wear is twice as frequent as what comes without warning
 		for _, k := range life.Kinds() {
-			if k.Model != model || k.Due || k.Sort() == "healthy" {
+			if k.Model != model || k.Due || k.Mishap || k.Sort() == "healthy" {
 				continue
 			}
 			if k.Habit {

@@ -163,7 +163,7 @@ func TestTruth(t *testing.T) {
 			ill[l.Device] = true
 		}
 	}
-	for _, s := range []string{"wear", "abrupt", "due", "habit", "healthy", "service"} {
+	for _, s := range []string{"wear", "abrupt", "due", "habit", "mishap", "healthy", "service"} {
 		if sorts[s] == 0 {
 			t.Errorf("nothing of sort %q", s)
 		}
