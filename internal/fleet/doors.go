@@ -125,6 +125,10 @@ const (
 	ActionFirstContact = "first_contact"
 	ActionClaimCode    = "claim_code_made"
 	ActionClaimed      = "claimed"
+	ActionLimits       = "limits_changed"
+	ActionServiced     = "serviced"
+	ActionMaintenance  = "maintenance_changed"
+	ActionStored       = "storage_changed"
 )
 
 // SecurityFilter selects security events of one tenant, newest first.

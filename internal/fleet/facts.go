@@ -38,3 +38,20 @@ type Service struct {
 	At        time.Time `json:"at"`
 	By        string    `json:"by,omitempty"` // "owner", a partner's or an agent's name
 }
+
+// FactsMark is a place in the order in which devices' facts changed: a revision of the registry and, as one revision may have
+// changed many devices, the last device. The zero mark is before all.
+type FactsMark struct {
+	Rev    int64
+	Device DeviceKey
+}
+
+// RuleActivation is a set of rule packs that was put in force.
+type RuleActivation struct {
+	N     int64 // counts from 1
+	At    time.Time
+	By    string            // who asked for it: a person's id, "agent:api", "start"
+	Set   string            // hash of the rules compiled from them
+	Packs map[string]string // content by file name
+	Sent  bool              // every partition of the journal has it
+}

@@ -8,6 +8,7 @@ type metrics struct {
 	devices prometheus.Gauge
 	// observed counts what devices said of their firmware.
 	observed *prometheus.CounterVec
+	facts    prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -20,7 +21,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Registered devices, revoked ones included."}),
 		observed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aftercare_registry_firmware_reports_total",
 			Help: "Times a device said which firmware it has, by result; full: too many were waiting to be written."}, []string{"result"}),
+		facts: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_registry_facts_sent_total",
+			Help: "Times a device's facts were put into the journal, for the rules."}),
 	}
-	reg.MustRegister(m.logins, m.reloads, m.devices, m.observed)
+	reg.MustRegister(m.logins, m.reloads, m.devices, m.observed, m.facts)
 	return m
 }

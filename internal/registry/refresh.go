@@ -82,6 +82,7 @@ func (r *Registry) refresh(ctx context.Context) (cut []fleet.DeviceKey, err erro
 	r.provisioning.put(keys)
 	cut = r.take(devices, credentials)
 	r.revision = revision
+	r.wakeFacts()
 	r.metrics.reloads.WithLabelValues("changed").Inc()
 	r.metrics.devices.Set(float64(r.count))
 	return cut, nil

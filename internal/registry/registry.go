@@ -67,6 +67,7 @@ type Store interface {
 	// SetFirmware changes nothing else of the devices.
 	SetFirmware(ctx context.Context, firmware map[fleet.DeviceKey]string) error
 	Provisioning
+	Facts
 }
 
 // Provisioning is what first contact and claiming need of SQL.
@@ -111,6 +112,7 @@ type Registry struct {
 	count    int // devices
 
 	putMu    sync.Mutex // whoever changes devices; never held while waiting for the store
+	changed  chan struct{} // holds one token when there may be facts to send
 	observed observations
 	uses     uses
 	hooksMu  sync.Mutex
@@ -139,6 +141,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Registry, error) {
 	r.people.init()
 	r.observed.pending = map[fleet.DeviceKey]string{}
 	r.uses.writing = make(chan struct{}, 1)
+	r.changed = make(chan struct{}, 1)
 	for i := range d.Models {
 		r.models[d.Models[i].ID] = &d.Models[i]
 	}
