@@ -85,6 +85,7 @@ type Ingest struct {
 	quality  *quality
 	edges    *edges
 	ready    chan struct{} // closed when what was remembered of clocks is back
+	started  chan struct{} // closed when the journal holds our start
 	meter    *meter
 	workers  sync.Pool
 
@@ -103,7 +104,7 @@ func New(cfg Config, d Deps) *Ingest {
 		d.Now = time.Now
 	}
 	in := &Ingest{deps: d, cfg: cfg, profiles: map[string]*profile{}, meter: newMeter(d.Metrics), tracks: newTracks(), quality: newQuality(), edges: newEdges(),
-		ready: make(chan struct{}), limits: cfg.Clock.limits(), room: make(chan struct{}), work: make(chan struct{}, 1)}
+		ready: make(chan struct{}), started: make(chan struct{}), limits: cfg.Clock.limits(), room: make(chan struct{}), work: make(chan struct{}, 1)}
 	for i := range d.Models {
 		in.profiles[d.Models[i].ID] = newProfile(&d.Models[i])
 	}

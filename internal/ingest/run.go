@@ -18,6 +18,7 @@ func (in *Ingest) Run(ctx context.Context) error {
 	if err := h.Begin(ctx); err != nil {
 		return in.close(err)
 	}
+	close(in.started)
 	var counting sync.WaitGroup
 	defer counting.Wait()
 	ctx, stop := context.WithCancel(ctx)
@@ -44,6 +45,10 @@ func (in *Ingest) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Started is closed once the journal holds our start, which says for how long nothing was received. Nothing else may be put
+// into the stream of readings before it, or that gap would seem shorter.
+func (in *Ingest) Started() <-chan struct{} { return in.started }
 
 // watch notices that our own clock was set, between two moments: by it devices' clocks were called wrong that may be right, as
 // on a machine that starts without the time and gets it later. (One that slept looks the same, which does no harm.)

@@ -81,6 +81,9 @@ func (r *Registry) Serviced(ctx context.Context, key fleet.DeviceKey, s fleet.Se
 	if s.At.After(r.now().Add(time.Minute)) {
 		return fleet.Errorf(fleet.CodeInvalid, "service at %s: that is in the future", s.At.Format(time.RFC3339))
 	}
+	if len(s.By) > maxFact {
+		return fleet.Errorf(fleet.CodeInvalid, "by %.20q...: at most %d bytes", s.By, maxFact)
+	}
 	if s.By == "" {
 		s.By = actor(ctx)
 	}

@@ -5,3 +5,6 @@ var NewClaimCode = newClaimCode
 
 // EndRotations is what Run does once a minute.
 var EndRotations = (*Registry).endRotations
+
+// SendFacts is what RunFacts does whenever something changed.
+var SendFacts = (*Registry).sendFacts

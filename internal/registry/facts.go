@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -83,6 +84,9 @@ func (r *Registry) sendFacts(ctx context.Context, log FactsLog) error {
 		for i := range page {
 			f := &page[i]
 			f.At, f.Maintenance, f.Stored = now, recent(f.Maintenance, now), recent(f.Stored, now)
+			for _, text := range []*string{&f.Firmware, &f.Hardware, &f.Batch, &f.Region} {
+				*text = clip(*text)
+			}
 		}
 		if err := log.AppendFacts(ctx, page); err != nil {
 			return fmt.Errorf("append facts of %d devices: %w", len(page), err)
@@ -146,4 +150,14 @@ func recent(spans []fleet.Span, now time.Time) (out []fleet.Span) {
 		}
 	}
 	return out
+}
+
+// maxFact is how much of a text goes into the journal. Lists may hold longer ones; no rule can mean them.
+const maxFact = 128
+
+func clip(s string) string {
+	if len(s) > maxFact {
+		return strings.ToValidUTF8(s[:maxFact], "")
+	}
+	return s
 }

@@ -111,7 +111,7 @@ type Registry struct {
 	revision int64
 	count    int // devices
 
-	putMu    sync.Mutex // whoever changes devices; never held while waiting for the store
+	putMu    sync.Mutex    // whoever changes devices; never held while waiting for the store
 	changed  chan struct{} // holds one token when there may be facts to send
 	observed observations
 	uses     uses
