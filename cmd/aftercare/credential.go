@@ -88,7 +88,7 @@ func newDeviceClaim() *cobra.Command {
 
 func newDeviceShow() *cobra.Command {
 	var tenant string
-	cmd := registryTool("show SERIAL", "Show a device, its credentials without the secrets, and who changed them", cobra.ExactArgs(1),
+	cmd := registryTool("show SERIAL", "Show a device, what rules know of it, its credentials without the secrets, and who changed them", cobra.ExactArgs(1),
 		func(ctx context.Context, r *registry.Registry, args []string, w io.Writer) error {
 			return showDevice(ctx, r, fleet.DeviceKey{Tenant: tenant, Serial: args[0]}, w)
 		})
@@ -117,6 +117,11 @@ func showDevice(ctx context.Context, r *registry.Registry, key fleet.DeviceKey, 
 			fmt.Fprintf(w, "%s\t%s\n", f[0], f[1])
 		}
 	}
+	f, err := r.Facts(ctx, key)
+	if err != nil {
+		return err
+	}
+	printFacts(w, f)
 	cs := r.Credentials(key)
 	slices.SortFunc(cs, func(a, b fleet.Credential) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	if len(cs) > 0 {

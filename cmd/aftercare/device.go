@@ -14,10 +14,10 @@ import (
 func newDevice() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "device",
-		Short: "Register devices, list them, change and end their credentials, give them to owners; works while the server runs",
+		Short: "Register devices, list them, change and end their credentials, give them to owners, say what rules have to know of them; works while the server runs",
 	}
 	cmd.AddCommand(newDeviceAdd(), newDeviceImport(), newDeviceList(), newDeviceShow(), newDeviceRotate(), newDeviceRevoke(),
-		newDeviceClaimCode(), newDeviceClaim())
+		newDeviceClaimCode(), newDeviceClaim(), newDeviceSet(), newDeviceService(), newDeviceMaintenance(), newDeviceStore())
 	return cmd
 }
 

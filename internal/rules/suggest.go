@@ -47,3 +47,6 @@ func distance(a, b string, limit int) int {
 	}
 	return row[len(b)]
 }
+
+// Suggest says what somebody may have meant by a misspelt name: the nearest candidate, or all when they are few; empty: who knows.
+func Suggest(word string, candidates []string) string { return didYouMean(word, candidates) }
