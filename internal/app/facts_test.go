@@ -12,7 +12,7 @@ import (
 
 // TestFactsShareRecordsInOrder: as few records as their size allows, each of one partition, and of one device the newest last.
 func TestFactsShareRecordsInOrder(t *testing.T) {
-	var facts []fleet.Facts
+	facts := make([]fleet.Facts, 0, 9000)
 	for i := range 9000 {
 		facts = append(facts, fleet.Facts{Device: fleet.DeviceKey{Tenant: "demo", Serial: fmt.Sprint(i % 6000)}, Model: "washer-w7",
 			Batch: strings.Repeat("b", 100), Region: fmt.Sprint(i)})

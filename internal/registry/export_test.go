@@ -5,6 +5,3 @@ var NewClaimCode = newClaimCode
 
 // EndRotations is what Run does once a minute.
 var EndRotations = (*Registry).endRotations
-
-// SendFacts is what RunFacts does whenever something changed.
-var SendFacts = (*Registry).sendFacts

@@ -44,32 +44,30 @@ const (
 // One process at a time may run it.
 func (r *Registry) RunFacts(ctx context.Context, log FactsLog) error {
 	wait := time.Second
-	for {
-		err := r.sendFacts(ctx, log)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil {
+	for ctx.Err() == nil {
+		err := r.SendFacts(ctx, log)
+		switch {
+		case ctx.Err() != nil: // stopping is no failure
+		case err == nil:
 			wait = time.Second
 			select {
 			case <-ctx.Done():
-				return nil
 			case <-r.changed:
 			}
-			continue
+		default:
+			if wait == time.Second {
+				r.log.Warn("rules do not hear of changed devices, trying again", "err", err)
+			}
+			pause(ctx, wait)
+			wait = min(2*wait, factsAgain)
 		}
-		if wait == time.Second {
-			r.log.Warn("rules do not hear of changed devices, trying again", "err", err)
-		}
-		if !pause(ctx, wait) {
-			return nil
-		}
-		wait = min(2*wait, factsAgain)
 	}
+	return nil
 }
 
-// sendFacts sends what is not sent yet. Up to which revision all is sent is kept when nothing of it can be on the way.
-func (r *Registry) sendFacts(ctx context.Context, log FactsLog) error {
+// SendFacts sends what is not sent yet, once: what RunFacts does whenever something changed. Up to which revision all is sent is
+// kept when nothing of it can be on the way.
+func (r *Registry) SendFacts(ctx context.Context, log FactsLog) error {
 	sent, err := r.store.FactsSent(ctx)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func TestEveryChangeReachesTheJournal(t *testing.T) {
 			return p
 		}
 		p := open()
-		var devices []fleet.Device
+		devices := make([]fleet.Device, 0, 5)
 		for i := range 5 {
 			devices = append(devices, washer(fmt.Sprintf("W-%d", i)))
 		}
@@ -81,17 +81,17 @@ func TestEveryChangeReachesTheJournal(t *testing.T) {
 			case 3:
 				err = p.Revoke(t.Context(), k)
 			case 4:
-				err = registry.SendFacts(p.Registry, t.Context(), log)
+				err = p.SendFacts(t.Context(), log)
 			case 5:
 				log.fails = 1
-				err = registry.SendFacts(p.Registry, t.Context(), log)
+				err = p.SendFacts(t.Context(), log)
 			case 6:
 				p = open() // the process died
 			}
 			_ = err // what may not be, such as a revoked device, changes nothing
 		}
 		log.fails = 0
-		must(t, registry.SendFacts(p.Registry, t.Context(), log))
+		must(t, p.SendFacts(t.Context(), log))
 		for _, d := range devices {
 			want, err := p.Facts(t.Context(), d.Key)
 			must(t, err)
@@ -100,7 +100,7 @@ func TestEveryChangeReachesTheJournal(t *testing.T) {
 			}
 		}
 		sent := log.n
-		must(t, registry.SendFacts(p.Registry, t.Context(), log))
+		must(t, p.SendFacts(t.Context(), log))
 		if log.n != sent {
 			rt.Fatalf("%d facts were sent again without a change", log.n-sent)
 		}
@@ -109,7 +109,7 @@ func TestEveryChangeReachesTheJournal(t *testing.T) {
 
 func TestALargeImportIsSentWhole(t *testing.T) {
 	p := start(t, t.TempDir(), nil)
-	var devices []fleet.Device
+	devices := make([]fleet.Device, 0, 2500)
 	for i := range 2500 {
 		d := washer(fmt.Sprintf("W-%d", i))
 		d.Batch = strings.Repeat("b", 3000) // no rule can mean it
@@ -118,7 +118,7 @@ func TestALargeImportIsSentWhole(t *testing.T) {
 	_, err := p.Import(t.Context(), devices)
 	must(t, err)
 	log := &factsLog{}
-	must(t, registry.SendFacts(p.Registry, t.Context(), log))
+	must(t, p.SendFacts(t.Context(), log))
 	if len(log.last) != 2500 || log.n != 2500 || len(log.last[key("W-7")].Batch) > 128 {
 		t.Errorf("%d devices in %d facts, batch of %d bytes", len(log.last), log.n, len(log.last[key("W-7")].Batch))
 	}
@@ -180,7 +180,7 @@ func TestSpansOfADevice(t *testing.T) {
 	now = now.Add(60 * 24 * time.Hour) // long over: not among the facts any more
 	must(t, p.EndSpan(t.Context(), k, registry.Storage))
 	log := &factsLog{}
-	must(t, registry.SendFacts(p.Registry, t.Context(), log))
+	must(t, p.SendFacts(t.Context(), log))
 	if f := log.last[k]; len(f.Maintenance) != 0 || len(f.Stored) != 1 || !f.At.Equal(now) {
 		t.Errorf("facts %+v", f)
 	}
