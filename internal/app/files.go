@@ -37,21 +37,46 @@ func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
 	set, more := cfg.Rules.Load(folder(cfg.Rules.Dir, "rules"), models)
 	more = located(more, cfg.Rules.Dir, "rules")
 	if problems = append(problems, more...); set != nil {
-		problems = append(problems, located(textProblems(set), cfg.Rules.Dir, "rules")...)
+		problems = append(problems, located(textProblems(set, models), cfg.Rules.Dir, "rules")...)
 	}
 	return &Files{Models: models, Rules: set}, problems
 }
 
-// textProblems renders every rule's texts with sample values and says what a reader would stumble over.
-func textProblems(set *rules.Set) (out []fleet.Problem) {
+// textProblems renders every rule's texts as each of its models and, for rules about codes, each code's entry in the model's
+// dictionary fill them, and says what a reader would stumble over.
+func textProblems(set *rules.Set, models []fleet.Model) (out []fleet.Problem) {
 	for _, r := range set.Rules() {
 		for _, lang := range slices.Sorted(maps.Keys(r.Texts)) {
-			for line := range strings.Lines(message(words.Check(r.Texts[lang], lang))) {
-				out = append(out, fleet.Problem{File: r.File, Line: r.Line, Path: r.ID + ".text." + lang, Message: strings.TrimSpace(line)})
+			told := map[string]bool{}
+			tell := func(err error, of string) {
+				for line := range strings.Lines(message(err)) {
+					if line = strings.TrimSpace(line); !told[line] {
+						told[line] = true
+						out = append(out, fleet.Problem{File: r.File, Line: r.Line, Path: r.ID + ".text." + lang, Message: line + of})
+					}
+				}
+			}
+			tell(words.Check(r.Texts[lang], lang), "")
+			for i := range models {
+				if m := &models[i]; slices.Contains(r.Models, m.ID) {
+					for _, code := range codesOf(r, m) {
+						tell(words.CheckFor(r.Texts[lang], lang, m, code), " (code "+code+" of "+m.ID+")")
+					}
+				}
 			}
 		}
 	}
 	return out
+}
+
+// codesOf returns the codes of a model's dictionary that a rule's condition names.
+func codesOf(r *rules.Rule, m *fleet.Model) (codes []string) {
+	for _, c := range m.FaultCodes {
+		if strings.Contains(r.When, `"`+c.Code+`"`) || strings.Contains(r.When, "'"+c.Code+"'") {
+			codes = append(codes, c.Code)
+		}
+	}
+	return codes
 }
 
 func message(err error) string {

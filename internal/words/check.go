@@ -20,6 +20,25 @@ const MaxWords = 60
 // marks. evidence names what the rule's findings carry; without any, every name is taken for known. The errors begin with
 // the part's name: "what: ...".
 func Check(t fleet.Text, lang string, evidence ...string) error {
+	return check(t, lang, sample{model: sampleModel, code: "E1"}, evidence)
+}
+
+// CheckFor is Check with the words of a real model: what it is called, and what its dictionary says of the code that the rule
+// is about (empty: it is about none).
+func CheckFor(t fleet.Text, lang string, m *fleet.Model, code string) error {
+	return check(t, lang, sample{model: m, code: code}, nil)
+}
+
+// sample is what a text is tried with.
+type sample struct {
+	model *fleet.Model
+	code  string
+}
+
+var sampleModel = &fleet.Model{Label: fleet.Words{"en": "washing machine", "de": "Waschmaschine"}, FaultCodes: []fleet.FaultCode{{Code: "E1",
+	Meaning: fleet.Words{"en": "a known fault"}, Cause: fleet.Words{"en": "a known cause"}, Remedy: fleet.Words{"en": "a known remedy"}, Part: "a part"}}}
+
+func check(t fleet.Text, lang string, with sample, evidence []string) error {
 	var errs []error
 	fail := func(part, format string, args ...any) {
 		errs = append(errs, fmt.Errorf(part+": "+format, args...))
@@ -33,7 +52,7 @@ func Check(t fleet.Text, lang string, evidence ...string) error {
 			}
 			continue
 		}
-		text, unknown, err := trial(p.source, lang, evidence)
+		text, unknown, err := trial(p.source, lang, with, evidence)
 		if err != nil {
 			fail(p.name, "%w", err)
 			continue
@@ -58,12 +77,11 @@ func Check(t fleet.Text, lang string, evidence ...string) error {
 }
 
 // trial runs a template with sample values, then without any: it must not fail either way.
-func trial(source, lang string, known []string) (text string, unknown []string, err error) {
+func trial(source, lang string, with sample, known []string) (text string, unknown []string, err error) {
 	now := time.Date(2026, 3, 11, 19, 0, 0, 0, time.UTC)
 	s := &scope{locale: For(lang, "UTC", ""), now: now, since: now.Add(-26 * time.Hour),
-		device: &fleet.Device{WarrantyUntil: now.AddDate(0, 0, 23)}, model: &fleet.Model{FaultCodes: []fleet.FaultCode{{Code: "E1",
-			Meaning: fleet.Words{"en": "a known fault"}, Cause: fleet.Words{"en": "a known cause"}, Remedy: fleet.Words{"en": "a known remedy"}, Part: "a part"}}}}
-	s.thing, s.shortThing = things(lang, &fleet.Device{Room: "cellar"}, &fleet.Model{Label: fleet.Words{"en": "washing machine", "de": "Waschmaschine"}})
+		device: &fleet.Device{WarrantyUntil: now.AddDate(0, 0, 23)}, model: with.model}
+	s.thing, s.shortThing = things(lang, &fleet.Device{Room: "cellar"}, with.model)
 	asked := names(source)
 	for _, n := range asked {
 		if len(known) > 0 && !slices.ContainsFunc(known, func(k string) bool { return squeeze(k) == squeeze(n) }) {
@@ -71,7 +89,9 @@ func trial(source, lang string, known []string) (text string, unknown []string, 
 		}
 		s.evidence = append(s.evidence, fleet.Evidence{Name: n, Value: 94, Unit: "s", At: s.since, Normal: 55, HasNormal: true, Limit: 70, HasLimit: true})
 	}
-	s.evidence = append(s.evidence, fleet.Evidence{Name: "code", Text: "E1", At: s.since})
+	if with.code != "" {
+		s.evidence = append(s.evidence, fleet.Evidence{Name: "code", Text: with.code, At: s.since})
+	}
 	raw, err := s.execute(source)
 	if err != nil {
 		return "", nil, err
