@@ -22,8 +22,8 @@ rules:
     when: code == "E18"
     clear: code == "OK"
     text:
-      en: {what: "{{.Thing}} has stopped in the middle of its wash: {{code}}", clear: "{{.Thing}} is fine."}
-      de: {what: "{{.Thing}}: {{code}}", clear: "{{.Thing}} ist in Ordnung."}
+      en: {what: "{{.Thing}} has stopped in its wash: {{code}}", why: It says so., otherwise: It waits., do: Wait., clear: "{{.Thing}} is fine."}
+      de: {what: "{{.Thing}}: {{code}}", why: Es sagt es., otherwise: Es wartet., do: Warten., clear: "{{.Thing}} ist in Ordnung."}
 `
 	if err := os.WriteFile(filepath.Join(dir, "x.yaml"), []byte(pack), 0o600); err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ rules:
 	cfg.Rules.Dir = dir
 	_, problems := LoadFiles(cfg)
 	if len(problems) != 1 || problems[0].Path != "long-with-its-code.text.en" || problems[0].Line != 4 ||
-		!strings.Contains(problems[0].Message, "what: 92 characters") || !strings.Contains(problems[0].Message, "code E18 of washer-w7") {
+		!strings.Contains(problems[0].Message, "what: 82 characters") || !strings.Contains(problems[0].Message, "code E18 of washer-w7") {
 		t.Errorf("problems %v", problems)
 	}
 }
