@@ -32,7 +32,7 @@ rules:
 	cfg.Rules.Dir = dir
 	_, problems := LoadFiles(cfg)
 	if len(problems) != 1 || problems[0].Path != "long-with-its-code.text.en" || problems[0].Line != 4 ||
-		!strings.Contains(problems[0].Message, "what: 82 characters") || !strings.Contains(problems[0].Message, "code E18 of washer-w7") {
+		!strings.Contains(problems[0].Message, " characters when rendered") || !strings.Contains(problems[0].Message, "code E18 of washer-w7") {
 		t.Errorf("problems %v", problems)
 	}
 }
