@@ -199,7 +199,7 @@ func (d *decision) goOn() {
 // and is history. An episode that was open when an agent resolved the case reopens it only when it is still there later.
 func (d *decision) comesBack() bool {
 	f, was := d.f, &d.before
-	if f.Phase == fleet.Cleared {
+	if f.Phase == fleet.Cleared || d.explained() {
 		return false
 	}
 	if i := episodeOf(was, f.ID); i >= 0 {

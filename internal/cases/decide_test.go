@@ -53,6 +53,8 @@ func finding(t *testing.T, text string) fleet.Finding {
 		switch w {
 		case "late":
 			f.Live = false
+		case "explained":
+			f.Cause = "power"
 		default:
 			f.Kind = fleet.Kind(w)
 		}
@@ -293,6 +295,18 @@ func TestResolvedWhileTheConditionHolds(t *testing.T) {
 	// An episode that outlives the month in which the case could have been opened again goes on in the next case.
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100)).see("code#0 opened due @50000", "slow:0#1 updated danger @50010")
 	s.want("open danger x1", strings.Repeat("opened, ", 2)+"escalated", strings.Repeat("opened/due, ", 2)+"escalated/danger")
+}
+
+// TestASymptomIsNotToldWhileItsCauseIs: its case goes on, and says so.
+func TestASymptomIsNotToldWhileItsCauseIs(t *testing.T) {
+	s := begin(t).see("slow#0 opened due @0", "slow:0#1 updated fault @5 explained").want("open fault x1", "opened, escalated", "opened/due")
+	if !strings.Contains(s.reason, "power explains it") {
+		t.Error(s.reason)
+	}
+	s.see("slow:0#2 updated fault @9").want("open fault x1", "opened, escalated, updated", "opened/due, escalated/fault")
+	begin(t).see("slow#0 opened due @0", "slow:0#1 updated danger @5 explained").want("open danger x1", "opened, escalated", "opened/due, escalated/danger")
+	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
+	s.see("slow:0#1 updated due @200 explained").want("resolved (fixed) due x1", "opened, noted", "opened/due")
 }
 
 func TestLateDataNeitherReopensNorDoubles(t *testing.T) {

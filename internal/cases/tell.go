@@ -24,6 +24,10 @@ func (d *decision) tell() {
 	if d.f.Phase == fleet.Cleared {
 		return
 	}
+	if d.explained() {
+		d.detail += "; " + d.f.Cause + " explains it"
+		return
+	}
 	topic, why := d.topic()
 	switch {
 	case topic != "":
@@ -34,6 +38,12 @@ func (d *decision) tell() {
 	default:
 		d.detail += "; " + why
 	}
+}
+
+// explained says whether a finding only tells that an open episode is the symptom of another one: its owner hears of that. What
+// has become dangerous is told all the same.
+func (d *decision) explained() bool {
+	return d.f.Phase == fleet.Updated && d.f.Cause != "" && d.c.Severity < fleet.Danger
 }
 
 // topic returns what the owner should hear, or why nothing.

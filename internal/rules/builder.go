@@ -14,6 +14,7 @@ type builder struct {
 	model *fleet.Model
 	p     *program
 	uses  []usage // by rule number
+	draft *draft  // the rule that is compiled
 }
 
 // minHold is the shortest time a value is taken to last without a newer one; defaultHold is for models without interval.
@@ -29,6 +30,7 @@ func newBuilder(cfg Config, m *fleet.Model) *builder {
 	}
 	return &builder{cfg: cfg, model: m, p: &program{
 		model: m.ID, category: m.Category, hold: hold.Milliseconds(), byName: map[string]int{},
+		limits: map[string]int{}, link: -1, linkCause: -1,
 	}}
 }
 
@@ -105,7 +107,7 @@ func (b *builder) agg(series, axis string, d time.Duration, fn string) (k int, m
 func (b *builder) finish() *program {
 	p := b.p
 	p.words = (len(p.rules) + 63) / 64
-	p.sliding, p.onCode = make(ruleset, p.words), make(ruleset, p.words)
+	p.sliding, p.onCode, p.all = make(ruleset, p.words), make(ruleset, p.words), make(ruleset, p.words)
 	for i := range p.slots {
 		p.slots[i].rules = make(ruleset, p.words)
 	}
@@ -120,8 +122,16 @@ func (b *builder) finish() *program {
 		if u.code || u.onEvent {
 			p.onCode.add(n)
 		}
+		p.all.add(n)
+		for _, k := range append(slices.Clone(u.rules), p.rules[n].causes...) {
+			if !slices.Contains(p.rules[k].dependents, n) {
+				p.rules[k].dependents = append(p.rules[k].dependents, n)
+			}
+		}
+		p.hasCauses = p.hasCauses || len(p.rules[n].causes) > 0
 		p.hasAge = p.hasAge || len(p.rules[n].crossings) > 0
 	}
 	p.startAggs(&device{store: store{w: p.blank}})
+	p.scoped = p.outside(nil)
 	return p
 }

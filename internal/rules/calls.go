@@ -40,6 +40,8 @@ var functions = []function{
 	{"hours", "hours(condition)", 1, 1},
 	{"starts", "starts(condition)", 1, 1},
 	{"total", "total(field)", 1, 1},
+	{"silent", "silent()", 0, 0},
+	{"finding", `finding("rule-id")`, 1, 1},
 }
 
 func functionNames() []string {
@@ -77,6 +79,10 @@ func (c *compiler) call(n *ast.CallNode) value {
 		return c.lifelong(n, name)
 	case "total":
 		return c.total(n)
+	case "silent":
+		return c.silent()
+	case "finding":
+		return c.finding(n)
 	default:
 		return c.past(n, name)
 	}

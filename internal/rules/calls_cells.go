@@ -31,11 +31,15 @@ func (c *compiler) watch(n *ast.CallNode, name string, events bool) (watched, bo
 	case v.kind != boolean:
 		c.fail(arg, "compare it with something", "%s wants a condition, but %s is %s", name, clip(arg.String()), v.kind)
 		return watched{}, false
-	case inner.age:
+	case inner.age || inner.silent:
 		c.fail(arg, "use it beside "+name+", joined with and", "silence is not seen by %s: it looks when a reading comes", name)
 		return watched{}, false
 	case inner.code && !events:
 		c.fail(arg, "codes, times, starts or since are about events", "%s wants what lasts, but an event is a moment", name)
+		return watched{}, false
+	}
+	if inner.finding {
+		c.fail(arg, "use it beside "+name+", joined with and", "episodes are not seen by %s: it looks at what the device sends", name)
 		return watched{}, false
 	}
 	inner.onEvent = inner.onEvent || inner.code
@@ -44,7 +48,12 @@ func (c *compiler) watch(n *ast.CallNode, name string, events bool) (watched, bo
 	}
 	c.use.sliding = c.use.sliding || inner.sliding
 	c.use.onEvent = c.use.onEvent || inner.onEvent
-	return watched{cond: v.cond, name: arg.String(), use: inner}, true
+	kept := arg.String()
+	if inner.limits { // another rule's limit of that name is another number
+		c.use.limits = true
+		kept += " of " + c.b.draft.ID
+	}
+	return watched{cond: v.cond, name: kept, use: inner}, true
 }
 
 // begins reports whether a condition begins to hold with what is in e, and notes in number f whether it holds. An event is a

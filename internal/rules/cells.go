@@ -237,5 +237,3 @@ func (p *program) over(other *program) string {
 	}
 	return ""
 }
-
-func (r ruleset) has(i int) bool { return r[i>>6]>>(i&63)&1 != 0 }

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -17,9 +16,12 @@ var errShort = errors.New("encoded device is damaged")
 // appendDevice encodes a device by the layout of its program, whose number in the set's layout is model.
 func appendDevice(b []byte, d *device, model int, upload bool) []byte {
 	b = appendString(appendString(binary.AppendUvarint(b, uint64(model)), d.key.Tenant), d.key.Serial)
-	b = append(b, flag(upload))
+	b = append(b, flag(upload)|flag(d.facts != nil)<<1|flag(d.opened != nil)<<2|flag(d.linkP != 0)<<3)
 	for _, t := range []int64{d.newest[0], d.newest[1], d.clock, d.heard, d.heardT} {
 		b = binary.AppendVarint(b, t)
+	}
+	if d.linkP != 0 {
+		b = binary.AppendVarint(b, d.linkP)
 	}
 	b = appendSeen(b, &d.sent)
 	if d.events != nil {
@@ -40,6 +42,12 @@ func appendDevice(b []byte, d *device, model int, upload bool) []byte {
 	b = binary.AppendUvarint(b, uint64(len(d.active)))
 	for i := range d.active {
 		b = appendEpisode(b, &d.active[i])
+	}
+	if d.opened != nil {
+		b = appendOpenings(b, *d.opened)
+	}
+	if d.facts != nil {
+		b = appendFacts(b, d.facts)
 	}
 	return b
 }
@@ -122,20 +130,6 @@ func appendAgg(b []byte, d *device, a *agg) []byte {
 	return b
 }
 
-func appendEpisode(b []byte, e *episode) []byte {
-	b = binary.AppendUvarint(b, uint64(e.rule))
-	b = append(b, flag(e.open)|flag(e.live)<<1)
-	b = binary.AppendUvarint(b, uint64(e.told))
-	for _, t := range []int64{e.since, e.openedAt, e.lastTrue, e.clearing} {
-		b = binary.AppendVarint(b, t)
-	}
-	ev, err := json.Marshal(e.evidence)
-	if err != nil {
-		panic("rules: evidence: " + err.Error()) // explain leaves out what JSON cannot hold
-	}
-	return appendString(b, string(ev))
-}
-
 // decoder reads what append wrote. After an error everything reads as zero, and err says so.
 type decoder struct {
 	b   []byte
@@ -207,13 +201,17 @@ func (r *decoder) head() (model uint64, key fleet.DeviceKey) {
 func (r *decoder) device(key fleet.DeviceKey, m *mapping, words []uint64) (out device, gone []episode, err error) {
 	p := m.to
 	if p == nil {
-		p = &program{model: m.from.Model}
+		p = &program{model: m.from.Model, link: -1}
 	}
 	out = newDevice(key, p, words)
 	d := &out
-	d.upload = r.byte() == 1
+	has := r.byte()
+	d.upload = has&1 != 0
 	for _, t := range []*int64{&d.newest[0], &d.newest[1], &d.clock, &d.heard, &d.heardT} {
 		*t = r.varint()
+	}
+	if has&8 != 0 {
+		d.linkP = r.varint()
 	}
 	r.seen(&d.sent)
 	d.events = &dedupe{}
@@ -238,28 +236,16 @@ func (r *decoder) device(key fleet.DeviceKey, m *mapping, words []uint64) (out d
 		}
 		gone = keep(d, m, e, gone)
 	}
+	if has&4 != 0 {
+		d.opened = r.openings(m)
+	}
+	if has&2 != 0 {
+		d.facts = r.facts() // to be bound to the program
+	}
 	if r.err != nil {
 		return device{}, nil, fmt.Errorf("device %s: %w", key, r.err)
 	}
 	return out, gone, nil
-}
-
-// keep takes an episode over into the new program. An open one lives on under the rule of the same id; a wait is begun
-// anew when the rule decides differently than before.
-func keep(d *device, m *mapping, e episode, gone []episode) []episode {
-	to, same := m.rules[e.rule], m.same[e.rule]
-	switch {
-	case to < 0 && e.open:
-		return append(gone, e)
-	case to < 0 || !same && !e.open:
-		return gone
-	}
-	e.rule = to
-	if !same {
-		e.clearing = never
-	}
-	d.active = append(d.active, e)
-	return gone
 }
 
 func (r *decoder) seen(s *dedupe) {
@@ -351,18 +337,4 @@ func (r *decoder) agg(d *device, l aggLayout, to int) {
 			}
 		}
 	}
-}
-
-func (r *decoder) episode() episode {
-	e := episode{rule: int(r.uvarint() & math.MaxInt32)}
-	f := r.byte()
-	e.open, e.live = f&1 != 0, f&2 != 0
-	e.told = int(r.uvarint() & math.MaxInt32)
-	for _, t := range []*int64{&e.since, &e.openedAt, &e.lastTrue, &e.clearing} {
-		*t = r.varint()
-	}
-	if err := json.Unmarshal(r.bytes(r.uvarint()), &e.evidence); err != nil {
-		r.fail()
-	}
-	return e
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"aftercare/internal/fleet"
 	"github.com/expr-lang/expr/ast"
@@ -78,7 +79,11 @@ type usage struct {
 	sliding bool
 	code    bool
 	age     bool
-	onEvent bool // it changes with events, though it does not read `code` itself: codes("E18", "7d")
+	onEvent bool  // it changes with events, though it does not read `code` itself: codes("E18", "7d")
+	silent  bool  // about silence itself, as age is
+	finding bool  // it looks at episodes
+	rules   []int // of these, those that run for the model
+	limits  bool  // it has limits of the rule
 	cross   []crossing
 }
 
@@ -140,10 +145,10 @@ func (c *compiler) field(n ast.Node) (int, bool) {
 		c.fail(n, `compare it: code == "E18"`, "code is an event's, it has no past")
 		return 0, false
 	}
-	spec := c.b.model.Field(name)
+	spec := c.b.spec(name)
 	if spec == nil {
 		c.missing = append(c.missing, name)
-		c.fail(n, didYouMean(name, c.b.names()), "unknown field %q of model %s", name, c.b.model.ID)
+		c.fail(n, c.b.near(name), "unknown field %q of model %s", name, c.b.model.ID)
 		return 0, false
 	}
 	i := c.b.slot(*spec)
@@ -162,6 +167,8 @@ func (c *compiler) identifier(n ast.Node) value {
 	if name, _ := fieldName(n); name == codeName {
 		c.use.code = true
 		return value{kind: text, slot: -1, str: func(e *env) (string, bool) { return e.code, e.hasCode }}
+	} else if limit, is := strings.CutPrefix(name, limitPrefix); is {
+		return c.limitRef(n, limit)
 	}
 	i, ok := c.field(n)
 	if !ok {

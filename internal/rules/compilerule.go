@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"aftercare/internal/fleet"
 	"github.com/expr-lang/expr/ast"
@@ -25,7 +26,8 @@ type result struct {
 
 // check compiles a rule for every model in scope, on trial, notes the mistakes and fills in d.Models. It returns the names of
 // the evidence, which are the same for all models.
-func (l *loader) check(r *reader, d *draft, sc scope) (names []string) {
+func (l *loader) check(r *reader, d *draft) (names []string) {
+	sc := d.to
 	var nearest *result // of a model that lacks fields: the one with most fields among those that lack fewest
 	lacking, fields := 0, 0
 	noted := map[string]bool{}
@@ -63,6 +65,12 @@ func (l *loader) check(r *reader, d *draft, sc scope) (names []string) {
 			note(m)
 		}
 	}
+	for _, name := range d.limitNames() {
+		if len(sc.models) > 0 && !d.limitsUsed[name] {
+			n := resolve(d.o.keys["limits"])
+			r.problem(n, join(d.path, "limits."+name), "limits."+name+" in a condition", "limit %q is not used", name)
+		}
+	}
 	return names
 }
 
@@ -75,11 +83,19 @@ func (b *builder) add(d *draft) {
 
 // compile compiles all expressions of a rule. Its mistakes are in the result.
 func (b *builder) compile(d *draft) result {
+	b.draft = d
 	res := result{program: b.p, rule: compiled{Rule: d.Rule, forMs: d.For.Milliseconds(), clearMs: d.ClearFor.Milliseconds()}}
-	when, use := b.condition(&res, d.when)
-	res.rule.when, res.use = when, use
-	res.rule.usesAge, res.rule.crossings = use.age, use.cross
+	if len(d.levels) > 0 {
+		res.rule.when, res.use = b.ladder(&res, d)
+	} else {
+		res.rule.when, res.use = b.condition(&res, d.when)
+	}
+	use := res.use
+	link := slices.ContainsFunc(use.slots, func(i int) bool { return b.p.slots[i].link })
 	d.event = use.code
+	res.rule.absence = use.age || use.silent || link
+	res.rule.lasting = res.rule.absence || d.event || len(use.slots) == 0
+	res.rule.crossings = use.cross
 	if d.event && d.For > 0 {
 		res.mistake(d.when, "leave out for", "for cannot be used with code: an event is a moment")
 	}
@@ -89,14 +105,13 @@ func (b *builder) compile(d *draft) result {
 	if d.clear.source.node != nil {
 		clr, cu := b.condition(&res, d.clear)
 		res.rule.clear, res.rule.clearCode = clr, cu.code
-		for _, s := range cu.slots {
-			if !slices.Contains(res.use.slots, s) {
-				res.use.slots = append(res.use.slots, s)
-			}
-		}
-		res.use.sliding = res.use.sliding || cu.sliding
+		cu.code, cu.cross = false, nil // a clear condition is looked at with readings only
+		res.use.join(cu)
 	}
-	b.neverTrue(&res, d.when)
+	b.conduct(&res, d)
+	for _, at := range append([]located{d.when}, d.levels...) {
+		b.neverTrue(&res, at)
+	}
 	b.explain(&res, d)
 	return res
 }
@@ -127,11 +142,12 @@ func (b *builder) condition(res *result, at located) (boolFn, usage) {
 	return v.cond, use
 }
 
-// explain compiles what is shown with a finding: the evidence as written, or else the fields and calls `when` uses.
+// explain compiles what is shown with a finding: the evidence as written, or else the fields and calls `when` uses. Each
+// level shows the same with its own limits.
 func (b *builder) explain(res *result, d *draft) {
 	items := d.evidence
 	if len(items) == 0 {
-		items = defaultEvidence(d.when)
+		items = defaultEvidence(append([]located{d.when}, d.levels...))
 	}
 	for _, k := range d.normals {
 		if slices.ContainsFunc(items, func(e located) bool { return named(e, k) }) {
@@ -145,21 +161,34 @@ func (b *builder) explain(res *result, d *draft) {
 		items = append(slices.Clip(items), located{source: src, node: d.normal[k].node, path: d.normal[k].path})
 	}
 	for _, it := range items {
-		if it.source.node == nil {
-			continue
+		if it.source.node != nil {
+			res.rule.evidence = append(res.rule.evidence, b.evidence(res, d, it))
 		}
-		v, _ := b.expression(res, it)
-		e := evidence{name: it.text, unit: v.unit, slot: v.slot, value: v}
-		for _, k := range d.normals {
-			if named(it, k) && d.normal[k].source.node != nil {
-				e.normal = b.numeric(res, d.normal[k])
+	}
+	for i := range res.rule.levels {
+		res.rule.levels[i].evidence = slices.Clone(res.rule.evidence)
+		for k := range res.rule.evidence {
+			e := &res.rule.levels[i].evidence[k]
+			if e.value.kind == number {
+				e.limit = b.limit(d.levels[i], e.written)
 			}
 		}
-		if v.kind == number {
-			e.limit = b.limit(d.when, it.source.node.String())
-		}
-		res.rule.evidence = append(res.rule.evidence, e)
 	}
+}
+
+// evidence compiles one value that explains.
+func (b *builder) evidence(res *result, d *draft, it located) evidence {
+	v, _ := b.expression(res, it)
+	e := evidence{name: it.text, written: it.source.node.String(), unit: v.unit, slot: v.slot, value: v}
+	for _, k := range d.normals {
+		if named(it, k) && d.normal[k].source.node != nil {
+			e.normal = b.numeric(res, d.normal[k])
+		}
+	}
+	if v.kind == number {
+		e.limit = b.limit(d.when, e.written)
+	}
+	return e
 }
 
 func named(e located, k string) bool {
@@ -177,25 +206,25 @@ func (b *builder) numeric(res *result, at located) numFn {
 // maxEvidence bounds what a finding carries when the rule does not say what explains it.
 const maxEvidence = 8
 
-// defaultEvidence lists the fields and calls of a condition, in the order they are written.
-func defaultEvidence(when located) (out []located) {
-	if when.source.node == nil {
-		return nil
-	}
-	add := func(n ast.Node) {
-		name := n.String()
-		if len(out) < maxEvidence && !slices.ContainsFunc(out, func(e located) bool { return e.text == name }) {
-			out = append(out, located{source: source{text: name, node: n}, node: when.node, path: when.path})
+// defaultEvidence lists the fields and calls of conditions, in the order they are written.
+func defaultEvidence(conditions []located) (out []located) {
+	for _, when := range conditions {
+		if when.source.node == nil {
+			continue
 		}
-	}
-	walk(when.source.node, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.CallNode, *ast.IdentifierNode, *ast.MemberNode:
-			add(n)
+		walk(when.source.node, func(n ast.Node) bool {
+			switch n.(type) {
+			case *ast.CallNode, *ast.IdentifierNode, *ast.MemberNode:
+			default:
+				return true
+			}
+			name := n.String()
+			if len(out) < maxEvidence && !strings.HasPrefix(name, limitPrefix) && !slices.ContainsFunc(out, func(e located) bool { return e.text == name }) {
+				out = append(out, located{source: source{text: name, node: n}, node: when.node, path: when.path})
+			}
 			return false
-		}
-		return true
-	})
+		})
+	}
 	return out
 }
 

@@ -24,15 +24,18 @@ type device struct {
 	clock  int64    // how far the device's timers have been run, on the time line of its telemetry
 	heard  int64    // partition clock (receipt time without our own gaps) of the newest reading of either class
 	heardT int64    // partition clock of newest[telemetry]
+	linkP  int64    // partition clock of the newest presence
 	due    int64    // next timer on the device's clock
 	wake   int64    // partition clock at which the state wants to look at it without a reading; later: never
 	active []episode
-	sent   dedupe  // telemetry it sent
-	events *dedupe // nil as long as it sent none
-	upload bool    // catching up: its readings are of the past
-	gen    uint16  // number of the state's set that its program is of
-	epoch  uint32  // the state's when it changed last; 0: not since it was saved
-	chunk  uint32  // of a snapshot that holds its newest copy, and how many bytes
+	opened *[]openings // nil: no rule opened lately
+	facts  *facts      // nil: nothing is known
+	sent   dedupe      // telemetry it sent
+	events *dedupe     // nil as long as it sent none
+	upload bool        // catching up: its readings are of the past
+	gen    uint16      // number of the state's set that its program is of
+	epoch  uint32      // the state's when it changed last; 0: not since it was saved
+	chunk  uint32      // of a snapshot that holds its newest copy, and how many bytes
 	size   uint32
 }
 
@@ -46,6 +49,9 @@ type episode struct {
 	openedAt int64
 	lastTrue int64 // event rule: its last event
 	clearing int64 // since when the clear condition holds; never: it does not
+	flapping bool
+	cause    int     // the rule whose open episode explains it; -1: none
+	ladder   *ladder // nil: the rule has no levels
 	evidence []fleet.Evidence
 }
 
@@ -131,20 +137,12 @@ func (d *device) set(sl *slot, v *fleet.Value, t int64, again bool) (counted boo
 	return true
 }
 
-// fits reports whether a value is of the type the profile fixed; ingest sees to it, so anything else is left out here.
+// fits reports whether a value is of the type the profile fixed; ingest sees to it, so anything else is left out here. No device
+// can say what its link is.
 func (sl *slot) fits(v *fleet.Value) bool {
-	return (sl.spec.Type == fleet.String) == (v.Type == fleet.String)
+	return (sl.spec.Type == fleet.String) == (v.Type == fleet.String) && !sl.link
 }
 
 func (d *device) findingID(rule string, openedAt int64) string {
 	return fleet.ID("find", d.key.Tenant, d.key.Serial, rule, strconv.FormatInt(openedAt, 10))
-}
-
-// at returns the device's clock at a moment of the partition clock: it runs on from the newest telemetry as receipt time
-// does. A device that uploads its past has a clock in the past.
-func (d *device) at(partition int64) int64 {
-	if d.newest[fleet.Telemetry] == never {
-		return never
-	}
-	return d.newest[fleet.Telemetry] + max(partition-d.heardT, 0)
 }

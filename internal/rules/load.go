@@ -63,6 +63,10 @@ func (c Config) compile(files map[string]string, models []fleet.Model) (*Set, []
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		l.pack(name, []byte(files[name]))
 	}
+	l.order()
+	for _, d := range l.drafts {
+		l.finish(d)
+	}
 	programs := map[string]*program{}
 	for _, id := range l.ids { // a model without rules has a program too: it is known, there is nothing to do
 		programs[id] = l.builder(id).finish()
@@ -86,6 +90,7 @@ type loader struct {
 	categories []string
 	seen       map[string]string // rule id to the place it was seen first
 	builders   map[string]*builder
+	drafts     []*draft // read and not yet compiled
 	rules      []*Rule
 	problems   []fleet.Problem
 }
@@ -113,61 +118,64 @@ func (l *loader) pack(file string, body []byte) {
 	if n != nil && !validID(name) {
 		r.problem(n, "pack", idHint, "pack %q is not a name", clip(name))
 	}
-	models, explicit := l.applies(o)
+	sc := l.applies(o)
 	items := o.list("rules")
 	if len(items) == 0 && o.keys["rules"] == nil {
 		r.problem(root, "rules", "", "rules is missing")
 	}
 	for i, item := range items {
-		l.rule(r, item, fmt.Sprintf("rules[%d]", i), name, scope{models: models, explicit: explicit})
+		l.rule(r, item, fmt.Sprintf("rules[%d]", i), name, sc)
 	}
 }
 
-// scope is which models a pack is about.
-type scope struct {
-	models   []string
-	explicit bool // named one by one: each must have every field; a category's rule skips models without
+// audience is which models and devices a pack is about.
+type audience struct {
+	models   []string // sorted
+	explicit bool     // named one by one: each must have every field; a category's rule skips models without
+	scope    Scope
 }
 
-// applies reads which models a pack is about, sorted.
-func (l *loader) applies(o object) (models []string, explicit bool) {
+// applies reads which models and devices a pack is about.
+func (l *loader) applies(o object) (out audience) {
 	r := o.r
 	n := o.keys["applies"]
 	if n == nil {
 		r.problem(o.node, "applies", "applies: {category: washing-machine}", "applies is missing")
-		return nil, false
+		return out
 	}
-	a, ok := r.object(n, "applies", "category", "models")
+	a, ok := r.object(n, "applies", append([]string{"category", "models"}, scopeKeys...)...)
 	if !ok {
-		return nil, false
+		return out
 	}
+	out.scope = readScope(a)
 	if (a.keys["category"] == nil) == (a.keys["models"] == nil) {
 		r.problem(n, "applies", "", "want either category or models")
-		return nil, false
+		return out
 	}
 	if c, node := a.text("category", false); node != nil {
 		for _, id := range l.ids {
 			if l.models[id].Category == c {
-				models = append(models, id)
+				out.models = append(out.models, id)
 			}
 		}
-		if len(models) == 0 {
+		if len(out.models) == 0 {
 			r.problem(node, "applies.category", didYouMean(c, l.categories), "no model is of category %q", clip(c))
 		}
-		return models, false
+		return out
 	}
+	out.explicit = true
 	for i, item := range a.list("models") {
 		switch id := resolve(item).Value; {
 		case l.models[id] == nil:
 			r.problem(item, fmt.Sprintf("applies.models[%d]", i), didYouMean(id, l.ids), "unknown model %q", clip(id))
-		case contains(models, id):
+		case contains(out.models, id):
 			r.problem(item, fmt.Sprintf("applies.models[%d]", i), "", "model %q is here twice", id)
 		default:
-			models = append(models, id)
+			out.models = append(out.models, id)
 		}
 	}
-	sort.Strings(models)
-	return models, true
+	sort.Strings(out.models)
+	return out
 }
 
 const idHint = "lower-case letters, digits and hyphens, a letter first, at most 64"

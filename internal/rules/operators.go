@@ -96,6 +96,9 @@ func (c *compiler) compare(n *ast.BinaryNode) value {
 			return truth((x == y) == want)
 		}
 	default:
+		if !c.linkWord(n.Right, l, r) || !c.linkWord(n.Left, r, l) {
+			return value{slot: -1}
+		}
 		a, b, want := l.str, r.str, n.Operator == "=="
 		out.cond = func(e *env) tri {
 			x, ok1 := a(e)
@@ -259,6 +262,9 @@ func (c *compiler) in(n *ast.BinaryNode) value {
 		case v.kind != l.kind:
 			return c.fail(item, compareHint(l, v), "%s is %s, but %s is %s", clip(n.Left.String()), l.kind, clip(item.String()), v.kind)
 		case v.isLit:
+			if !c.linkWord(item, l, v) {
+				return value{slot: -1}
+			}
 			words = append(words, v.lit)
 		case v.isConst:
 			nums = append(nums, v.konst)

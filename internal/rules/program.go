@@ -25,9 +25,15 @@ type program struct {
 	words     int     // length of a rule set
 	sliding   ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading
 	onCode    ruleset // rules whose condition reads `code`: evaluated on events
+	scoped    ruleset // rules that say nothing of a device without facts; nil: none
+	all       ruleset
 	hasAge    bool
-	blank     []uint64 // the words of a store that knows nothing
-	ns        int      // texts of a store
+	hasCauses bool
+	link      int // slots of link.online and link.cause; -1: no rule reads them
+	linkCause int
+	limits    map[string]int // "rule.limit" to its number
+	blank     []uint64       // the words of a store that knows nothing
+	ns        int            // texts of a store
 }
 
 // slot is a field that some rule reads. Its indices point into a device's store; -1 means not kept.
@@ -43,43 +49,62 @@ type slot struct {
 	cells ruleset // that are updated when it comes
 	late  []int   // cells that take late values of it too
 	rules ruleset
+	link  bool // presence sets it, not the device
 }
 
 // compiled is a rule for one model.
 type compiled struct {
 	*Rule
-	when      boolFn
-	clear     boolFn // nil: when `when` is false, or for an event rule after quiet
-	clearCode bool   // clear reads `code`
-	usesAge   bool   // when asserts silence itself
-	forMs     int64
-	clearMs   int64
-	evidence  []evidence
-	crossings []crossing
+	when       boolFn
+	clear      boolFn // nil: when `when` is false, or for an event rule after quiet
+	clearCode  bool   // clear reads `code`
+	absence    bool   // when is about silence itself
+	lasting    bool   // when needs no fresh values: it may open through silence
+	forMs      int64
+	clearMs    int64
+	minHoldMs  int64
+	stepMs     int64
+	quietMs    int64 // of an episode that flaps
+	levels     []level
+	season     season
+	causes     []int // rules that explain it, in the order of preference
+	dependents []int // rules that look at this one's episode
+	evidence   []evidence
+	crossings  []crossing
 }
 
-// crossing says that a comparison with age(f) or held(c) changes its result a fixed time after a moment that is kept: that
-// of the field's last value, or since when the condition holds.
+// crossing says that a comparison with age(f), held(c) or silent() changes its result a fixed time after a moment that is kept:
+// that of the field's last value, since when the condition holds, or that of the device's last reading.
 type crossing struct {
-	f   int   // number that is known once the moment is
+	f   int   // number that is known once the moment is; -1: silent()
 	t   int   // the moment
 	off int64 // ms
 }
 
 // evidence is one value that explains a finding.
 type evidence struct {
-	name   string
-	unit   string
-	slot   int // whose time counts; -1: the moment of evaluation
-	value  value
-	normal numFn
-	limit  numFn
+	name    string
+	written string // the expression, in the parser's form
+	unit    string
+	slot    int // whose time counts; -1: the moment of evaluation
+	value   value
+	normal  numFn
+	limit   numFn
 }
 
 // ruleset is a set of rule numbers.
 type ruleset []uint64
 
 func (r ruleset) add(i int) { r[i>>6] |= 1 << (i & 63) }
+
+func (r ruleset) has(i int) bool { return r[i>>6]>>(i&63)&1 == 1 }
+
+// minus takes the rules of o away; o may be nil.
+func (r ruleset) minus(o ruleset) {
+	for i, w := range o {
+		r[i] &^= w
+	}
+}
 
 func (r ruleset) union(o ruleset) {
 	for i, w := range o {

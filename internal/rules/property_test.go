@@ -23,12 +23,22 @@ var propertyRules = []string{
 	`e19 | when: code == "E19" | clear: code == "OK"`,
 	`eco | when: mode == "eco" and changed(mode) or door_open`,
 	`fast | when: rate(drain_s) > 100 and delta(drain_s) > 3`,
+	`steps | levels: [{severity: watch, when: drain_s > 40, for: 5m}, {severity: due, when: drain_s > 60}, {severity: danger, when: drain_s > 80, for: 10m}] | step_down: 10m | clear: drain_s < 20`,
+	`off | when: not link.online | for: 20m`,
+	`gone | when: link.cause == "lost" and drain_s > 30 | in_storage: true`,
+	`quiet | when: silent() > 1500 | min_hold: 15m`,
+	`flaps | when: drain_s > 50 | flapping: {times: 2, within: 2h, quiet: 20m} | cause: [e19, off]`,
+	`e18late | when: code == "E18" | clear: code == "OK" | cause: [slow]`,
+	`both | when: finding("slow") and not finding("off") | for: 10m | applies: {firmware: ">=2 <3"}`,
+	`own | when: drain_s > limits.top | limits: {top: {value: 75, unit: s}} | applies: {region: [DE]}`,
+	`frost | when: vibration_mm_s == 1 | season: "11-15..11-15"`,
 }
 
 // lines is one moment of receipt: what came in then, in order.
 type lines struct {
 	at       time.Time
 	readings []fleet.Reading
+	facts    []fleet.Facts
 }
 
 // drawLife makes the readings of a few devices as they are received: live, uploaded later, out of order.
@@ -40,9 +50,13 @@ func drawLife(t *rapid.T) []lines {
 		seq [2]int64
 	}
 	devs := map[string]*dev{"A": {at: t0.Add(-9 * hour)}, "B": {at: t0.Add(-time.Minute)}, "C": {at: t0}}
+	links := 0
 	for range rapid.IntRange(1, 60).Draw(t, "moments") {
 		now = now.Add(time.Duration(rapid.IntRange(1, 1200).Draw(t, "pause")) * time.Second)
 		g := lines{at: now}
+		if rapid.IntRange(0, 5).Draw(t, "facts") == 0 {
+			g.facts = append(g.facts, drawFacts(t, now))
+		}
 		for range rapid.IntRange(0, 4).Draw(t, "readings") {
 			name := rapid.SampledFrom([]string{"A", "B", "C"}).Draw(t, "device")
 			d := devs[name]
@@ -52,6 +66,13 @@ func drawLife(t *rapid.T) []lines {
 			}
 			at := d.at.Add(-time.Duration(rapid.SampledFrom([]int{0, 0, 0, 300, 900}).Draw(t, "back")) * time.Second)
 			r := fleet.Reading{Device: fleet.DeviceKey{Tenant: "demo", Serial: name}, Model: "washer-w7", Time: at, Boot: 1, HasSeq: true}
+			if rapid.IntRange(0, 5).Draw(t, "presence") == 0 {
+				links++
+				r.Class, r.HasSeq, r.Time = fleet.Presence, false, now.Add(time.Duration(links)*time.Millisecond)
+				r.Fields = fields(rapid.SampledFrom([]string{"online=true cause=heard", "online=false cause=lost", "online=false cause=station_lost"}).Draw(t, "link"))
+				g.readings = append(g.readings, r)
+				continue
+			}
 			if rapid.IntRange(0, 4).Draw(t, "class") == 0 {
 				r.Class = fleet.Event
 				r.Fields = fields("code=" + rapid.SampledFrom([]string{"E18", "E19", "OK"}).Draw(t, "code"))
@@ -69,6 +90,23 @@ func drawLife(t *rapid.T) []lines {
 	return out
 }
 
+// drawFacts makes facts of one of the devices, or of one that never sends anything.
+func drawFacts(t *rapid.T, now time.Time) fleet.Facts {
+	f := fleet.Facts{Device: fleet.DeviceKey{Tenant: "demo", Serial: rapid.SampledFrom([]string{"A", "A", "B", "C", "D"}).Draw(t, "of")}, Model: "washer-w7", At: now,
+		Firmware: rapid.SampledFrom([]string{"", "1.9", "2.1", "3.0"}).Draw(t, "firmware"), Region: rapid.SampledFrom([]string{"", "DE-BY", "AT"}).Draw(t, "region"),
+		Revoked: rapid.IntRange(0, 9).Draw(t, "revoked") == 0}
+	if rapid.Bool().Draw(t, "limits") {
+		f.Limits = map[string]float64{"own.top": float64(rapid.IntRange(20, 90).Draw(t, "top")), "nobody.top": 1}
+	}
+	for _, spans := range []*[]fleet.Span{&f.Maintenance, &f.Stored} {
+		if rapid.IntRange(0, 2).Draw(t, "span") == 0 {
+			from := now.Add(time.Duration(rapid.IntRange(-60, 60).Draw(t, "from")) * time.Minute)
+			*spans = append(*spans, fleet.Span{From: from, To: from.Add(time.Duration(rapid.IntRange(1, 120).Draw(t, "long")) * time.Minute)})
+		}
+	}
+	return f
+}
+
 // records turns a life into records; how splits batches and injects resends, or is nil for neither.
 func records(life []lines, how *rapid.T) (out []wire.Record) {
 	var sent []fleet.Reading
@@ -83,6 +121,16 @@ func records(life []lines, how *rapid.T) (out []wire.Record) {
 		out = append(out, rec)
 	}
 	for _, g := range life {
+		for _, f := range g.facts {
+			rec, err := wire.EncodeFacts(0, g.at, f)
+			if err != nil {
+				panic(err)
+			}
+			for n := 0; n == 0 || how != nil && rapid.IntRange(0, 3).Draw(how, "facts again") == 0; n++ {
+				rec.Seq = uint64(len(out) + 1)
+				out = append(out, rec)
+			}
+		}
 		var part []fleet.Reading
 		for _, r := range g.readings {
 			part = append(part, r)
@@ -110,7 +158,8 @@ func marks(found []fleet.Finding) string {
 	seen := map[string]bool{}
 	var out []string
 	for _, f := range found {
-		m := fmt.Sprintf("%s %s/%s#%d %s live=%v opened=%v at=%v %v", f.Rule, f.Device, f.ID, f.Revision, f.Phase, f.Live, f.OpenedAt, f.At, f.Evidence)
+		m := fmt.Sprintf("%s %s/%s#%d %s %s live=%v flapping=%v cause=%s opened=%v at=%v %v", f.Rule, f.Device, f.ID, f.Revision, f.Phase, f.Severity,
+			f.Live, f.Flapping, f.Cause, f.OpenedAt, f.At, f.Evidence)
 		if !seen[m] {
 			seen[m] = true
 			out = append(out, m)

@@ -34,39 +34,64 @@ type located struct {
 // draft is a rule before it is compiled.
 type draft struct {
 	*Rule
-	when     located
-	clear    located
-	evidence []located
-	normal   map[string]located
-	normals  []string // the keys of normal, as written
+	o          object // where it was read
+	r          *reader
+	path       string
+	to         audience
+	bad        bool // it has a mistake
+	when       located
+	levels     []located // of Rule.Levels
+	clear      located
+	evidence   []located
+	normal     map[string]located
+	normals    []string // the keys of normal, as written
+	season     season
+	causeNodes []*yaml.Node
+	limitsUsed map[string]bool
 }
 
-func (l *loader) rule(r *reader, n *yaml.Node, path, pack string, sc scope) {
+var ruleKeys = []string{
+	"id", "kind", "severity", "problem", "component", "applies", "limits", "when", "for", "levels", "step_down", "min_hold",
+	"clear", "clear_for", "flapping", "cause", "season", "in_storage", "evidence", "normal", "text",
+}
+
+// rule reads a rule. It is compiled when all are read, because rules look at each other.
+func (l *loader) rule(r *reader, n *yaml.Node, path, pack string, to audience) {
 	before := len(l.problems)
-	o, ok := r.object(n, path, "id", "kind", "severity", "problem", "when", "for", "clear", "clear_for", "evidence", "normal", "text")
+	o, ok := r.object(n, path, ruleKeys...)
 	if !ok {
 		return
 	}
-	d := &draft{Rule: &Rule{Pack: pack, File: r.file, Line: nodeLine(n)}}
+	d := &draft{Rule: &Rule{Pack: pack, File: r.file, Line: nodeLine(n)}, o: o, r: r, path: path, to: to, limitsUsed: map[string]bool{}}
 	l.identity(o, d)
-	d.For, d.ClearFor = o.duration("for"), o.duration("clear_for")
-	d.when = expression(o, "when", true)
+	d.For, d.ClearFor, d.MinHold, d.StepDown = l.span(o, "for"), l.span(o, "clear_for"), l.span(o, "min_hold"), l.span(o, "step_down")
+	readLimits(o, d)
+	l.readSteps(o, d)
 	d.clear = expression(o, "clear", false)
 	d.When, d.Clear = d.when.text, d.clear.text
+	d.readScopes(o)
+	d.readConduct(o)
 	for i, item := range o.list("evidence") {
 		d.evidence = append(d.evidence, readExpr(r, item, fmt.Sprintf("%s.evidence[%d]", path, i)))
 	}
 	d.readNormal(o)
 	d.Texts = readTexts(o)
-	if len(l.problems) > before && d.when.source.node == nil {
+	d.bad = len(l.problems) > before
+	l.drafts = append(l.drafts, d)
+}
+
+// finish compiles a rule for its models, if it has no mistake.
+func (l *loader) finish(d *draft) {
+	if d.bad && (d.when.source.node == nil && len(d.levels) == 0) {
 		return // without a condition there is nothing to compile
 	}
-	names := append([]string{}, l.check(r, d, sc)...)
-	if len(l.problems) > before {
+	before := len(l.problems)
+	names := append([]string{}, l.check(d.r, d)...)
+	if d.bad = d.bad || len(l.problems) > before; d.bad {
 		names = nil // what evidence the rule will have is not known; the rest of its texts is looked at all the same
 	}
-	checkTemplates(o, names)
-	if len(l.problems) > before || len(d.Models) == 0 { // without models the pack has a mistake that was noted
+	checkTemplates(d.o, names)
+	if d.bad || len(l.problems) > before || len(d.Models) == 0 { // without models the pack has a mistake that was noted
 		return
 	}
 	d.hash()
@@ -99,9 +124,12 @@ func (l *loader) identity(o object, d *draft) {
 			r.problem(n, o.path+".kind", didYouMean(k, kinds), "unknown kind %q", clip(k))
 		}
 	}
-	if s, n := o.text("severity", true); n != nil {
-		if err := d.Severity.UnmarshalText([]byte(s)); err != nil {
-			r.problem(n, o.path+".severity", didYouMean(s, severities), "unknown severity %q", clip(s))
+}
+
+func readSeverity(o object, s *fleet.Severity) {
+	if word, n := o.text("severity", true); n != nil {
+		if err := s.UnmarshalText([]byte(word)); err != nil {
+			o.r.problem(n, join(o.path, "severity"), didYouMean(word, severities), "unknown severity %q", clip(word))
 		}
 	}
 }
@@ -192,9 +220,27 @@ func readTexts(o object) fleet.Texts {
 	return texts
 }
 
-// hash names the rule's content. The logic hash covers only what decides when it fires and clears.
+// hash names the rule's content. The logic hash covers only what decides when it fires and clears. What a rule does not use
+// is not in it: a new key does not change the version of old rules.
 func (d *draft) hash() {
 	logic := []any{d.ID, d.When, d.For, d.Clear, d.ClearFor}
+	more := map[string]any{}
+	put := func(key string, used bool, v any) {
+		if used {
+			more[key] = v
+		}
+	}
+	put("levels", len(d.Levels) > 0, d.Levels)
+	put("step_down", d.StepDown > 0, d.StepDown)
+	put("min_hold", d.MinHold > 0, d.MinHold)
+	put("flapping", d.Flapping != defaultFlapping, d.Flapping)
+	put("limits", len(d.Limits) > 0, d.Limits)
+	put("cause", len(d.Cause) > 0, d.Cause)
+	put("season", d.season.set, d.Season)
+	put("in_storage", d.InStorage, true)
+	if len(more) > 0 {
+		logic = append(logic, more)
+	}
 	ev := make([]string, 0, len(d.evidence)+2*len(d.normals))
 	for _, e := range d.evidence {
 		ev = append(ev, e.text)
@@ -205,7 +251,14 @@ func (d *draft) hash() {
 		ev = append(ev, k, d.normal[k].text)
 	}
 	d.logic = digest(logic)
-	d.Version = digest([]any{logic, d.Kind, d.Severity, d.Problem, d.Pack, ev, d.Texts})
+	all := []any{logic, d.Kind, d.Severity, d.Problem, d.Pack, ev, d.Texts}
+	for _, s := range d.Scopes {
+		all = append(all, s)
+	}
+	if d.Component != "" {
+		all = append(all, "component", d.Component)
+	}
+	d.Version = digest(all)
 }
 
 func digest(v any) string {

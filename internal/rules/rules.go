@@ -55,20 +55,30 @@ func (c Config) Validate() error {
 
 // Rule is one rule of a pack, as people wrote it. It does not change after Load.
 type Rule struct {
-	ID       string
-	Pack     string
-	File     string
-	Line     int
-	Problem  string // what its episodes share a case by; the rule's id unless it says otherwise
-	Kind     fleet.Kind
-	Severity fleet.Severity
-	Version  string   // hash of everything in it, 12 hexadecimal digits
-	Models   []string // the models it runs for, sorted
-	When     string
-	Clear    string // empty: when `when` is false
-	For      time.Duration
-	ClearFor time.Duration
-	Texts    fleet.Texts
+	ID        string
+	Pack      string
+	File      string
+	Line      int
+	Problem   string // what its episodes share a case by; the rule's id unless it says otherwise
+	Kind      fleet.Kind
+	Severity  fleet.Severity // with levels: of the mildest
+	Version   string         // hash of everything in it, 12 hexadecimal digits
+	Models    []string       // the models it runs for, sorted
+	When      string
+	Clear     string // empty: when `when` is false
+	For       time.Duration
+	ClearFor  time.Duration
+	MinHold   time.Duration // an episode lasts at least so long
+	StepDown  time.Duration // how long a level must not have held before the severity falls
+	Levels    []Level       // mildest first; empty: When and Severity say it all
+	Flapping  Flapping
+	Scopes    []Scope          // of the pack and of the rule: all must hold
+	Limits    map[string]Limit // by name
+	Component string           // of the profile, that it is about; may be empty
+	Cause     []string         // rules that explain it
+	Season    string           // outside it does not open; empty: all year
+	InStorage bool             // it may open although the device is put away
+	Texts     fleet.Texts
 
 	logic string // hash of what decides when it fires: pending timers survive a change of the texts only
 	event bool   // `when` reads `code`: it is true for a moment only

@@ -69,9 +69,18 @@ func Restore(set *Set, header, layout []byte, chunks []Chunk) (*State, []fleet.F
 			return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
 		}
 	}
+	s.received = moment(s.clock)
 	for i := range s.devices.n {
-		s.schedule(s.devices.at(i))
+		d := s.devices.at(i)
+		s.bindFacts(d)
+		s.out = nil
+		if s.leave(d, s.present(d)); len(s.out) > 0 { // the rules apply to others than they did
+			s.touch(d)
+			ended[d.key] = append(ended[d.key], s.out...)
+		}
+		s.schedule(d)
 	}
+	s.out = nil
 	var out []fleet.Finding
 	for _, key := range slices.SortedFunc(maps.Keys(ended), compareKeys) {
 		out = append(out, ended[key]...)
@@ -143,6 +152,8 @@ func (s *State) rebind(d *device, p *program) {
 	}
 	fresh.epoch, fresh.chunk, fresh.size, fresh.wake, fresh.gen = d.epoch, d.chunk, d.size, d.wake, d.gen
 	*d = fresh
+	s.bindFacts(d)
+	s.leave(d, s.present(d))
 }
 
 // move is a device's way from one program to another.

@@ -10,15 +10,17 @@ import (
 
 // Counts is what a state has done since it was made; it is not part of the state.
 type Counts struct {
-	Readings     uint64 // lines stepped
-	Evaluations  uint64 // conditions evaluated
-	Duplicates   uint64 // resends left out
-	Late         uint64 // older than the allowed lateness: for history only
-	OutOfOrder   uint64 // within the lateness: counted in windows, not as current values
-	UnknownModel uint64
-	BadLines     uint64
-	Activations  uint64 // changes of the rules
-	Refused      uint64 // activations that could not be followed
+	Readings      uint64 // lines stepped
+	Evaluations   uint64 // conditions evaluated
+	Duplicates    uint64 // resends left out
+	Late          uint64 // older than the allowed lateness: for history only
+	OutOfOrder    uint64 // within the lateness: counted in windows, not as current values
+	UnknownModel  uint64
+	BadLines      uint64
+	Activations   uint64 // changes of the rules
+	Refused       uint64 // activations that could not be followed
+	Facts         uint64 // devices' facts taken in
+	UnknownLimits uint64 // of these, own limits of no rule that runs for the device
 }
 
 // State is what the rules know of the devices of one partition. It is not safe for concurrent use.
@@ -41,20 +43,24 @@ type State struct {
 	refused    error
 	counts     Counts
 
-	env     env
-	bits    ruleset
-	cells   ruleset // that are to be updated at the reading
-	came    ruleset // slots that came with it
-	reading fleet.Reading
-	out     []fleet.Finding
-	rec     *wire.Record
+	kinds map[kindKey]*kindFacts // what devices have in common
+
+	env      env
+	bits     ruleset
+	pass     ruleset // rules that are still to be looked at
+	cells    ruleset // that are to be updated at the reading
+	came     ruleset // slots that came with it
+	reading  fleet.Reading
+	out      []fleet.Finding
+	rec      *wire.Record
+	received time.Time // of the record
 }
 
 // NewState returns the empty state of a partition.
 func NewState(set *Set) *State {
 	return &State{
 		set: set, sets: []*Set{set}, cfg: set.cfg, devices: newRoster(), slabs: map[*program][]uint64{}, clock: never, epoch: 1,
-		held: map[uint32]int{}, again: map[uint32]bool{}, moves: map[move]*mapping{},
+		held: map[uint32]int{}, again: map[uint32]bool{}, moves: map[move]*mapping{}, kinds: map[kindKey]*kindFacts{},
 	}
 }
 
@@ -78,7 +84,7 @@ func (s *State) Now() time.Time {
 // First the clock goes on to the record's receipt time, which runs timers of devices that were not heard from: they can
 // open an episode (`for` has passed, age(f) is above its limit) and never clear one. Then each reading is stepped.
 func (s *State) Step(rec *wire.Record, out []fleet.Finding) []fleet.Finding {
-	s.rec, s.out = rec, out
+	s.rec, s.out, s.received = rec, out, rec.Received.UTC()
 	received := rec.Received.UnixMilli()
 	if rec.Kind == wire.KindStart && s.clock != never {
 		s.gap += max(received-s.clock, 0)
@@ -88,6 +94,8 @@ func (s *State) Step(rec *wire.Record, out []fleet.Finding) []fleet.Finding {
 	switch rec.Kind {
 	case wire.KindActivation:
 		s.activate(rec)
+	case wire.KindFacts:
+		s.learn(rec.Body)
 	case wire.KindReadings:
 		for batch := rec.Body; len(batch) > 0; {
 			rest, err := wire.NextLine(batch, &s.reading)
@@ -109,8 +117,8 @@ func (s *State) partition() int64 { return s.clock - s.gap }
 
 func (s *State) step(r *fleet.Reading) {
 	s.counts.Readings++
-	if r.Class != fleet.Telemetry && r.Class != fleet.Event {
-		return // status and presence are no measurement: they do not fire, clear or end an upload
+	if r.Class != fleet.Telemetry && r.Class != fleet.Event && r.Class != fleet.Presence {
+		return // status is no measurement: it does not fire, clear or end an upload
 	}
 	p := s.set.programs[r.Model]
 	if p == nil {
@@ -118,7 +126,7 @@ func (s *State) step(r *fleet.Reading) {
 		return
 	}
 	d := s.devices.get(r.Device)
-	if d == nil && len(p.rules) == 0 {
+	if d == nil && len(p.rules) == 0 || r.Class == fleet.Presence && p.link < 0 {
 		return // nothing can ever be found: no state
 	}
 	if d == nil {
@@ -132,6 +140,10 @@ func (s *State) step(r *fleet.Reading) {
 	t := r.Time.UnixMilli()
 	if t <= 0 || t > s.rec.Received.UnixMilli()+s.cfg.MaxAhead.Milliseconds() {
 		t = s.rec.Received.UnixMilli() // no clock, or a wrong one
+	}
+	if r.Class == fleet.Presence {
+		s.presence(d, r, t)
+		return
 	}
 	s.take(d, r, t)
 }
@@ -166,12 +178,13 @@ func (s *State) take(d *device, r *fleet.Reading, t int64) {
 		d.heard = s.partition()
 	}
 	if r.Class == fleet.Event {
+		s.hear(d, t)
 		s.event(d, r, t)
 	} else {
 		s.telemetry(d, r, t, t < newest)
 	}
 	s.caughtUp(d, t)
-	s.schedule(d)
+	s.settle(d)
 }
 
 // event evaluates the rules that read a code. An event within the lateness is evaluated at its own time.
@@ -186,7 +199,7 @@ func (s *State) event(d *device, r *fleet.Reading, t int64) {
 	bits := s.scratch(d.p)
 	copy(bits, d.p.onCode)
 	for i := range d.active {
-		if e := &d.active[i]; e.open && d.p.rules[e.rule].clearCode {
+		if e := &d.active[i]; d.p.rules[e.rule].clearCode && (e.open || d.p.rules[e.rule].event) {
 			bits.add(e.rule)
 		}
 	}
@@ -266,58 +279,81 @@ func (s *State) uploadingAt(d *device, partition int64) bool {
 }
 
 // advance runs the device's timers that are due before t, each at its exact time, so that a timer does not depend on when
-// somebody looked. A `for` whose condition rests on values older than the model's hold waits for the next reading.
+// somebody looked.
 func (s *State) advance(d *device, t int64) {
 	for d.due < t {
 		at := d.due
-		d.clock = at
-		s.env = env{d: d, now: at}
 		bits := s.scratch(d.p)
 		clear(bits)
 		for i := range d.active {
-			if e := &d.active[i]; !e.open && e.since+d.p.rules[e.rule].forMs <= at {
-				bits.add(e.rule)
+			if d.episodeDue(&d.active[i]) == at {
+				bits.add(d.active[i].rule)
 			}
 		}
+		d.clock = at
+		s.env = env{d: d, now: at}
 		if d.p.hasAge {
-			for i := range d.p.rules {
-				for _, c := range d.p.rules[i].crossings {
-					if d.time(c.t)+c.off == at {
-						bits.add(i)
-					}
-				}
-			}
+			d.crossed(bits, at)
 		}
-		for i := bits.next(0); i >= 0; i = bits.next(i + 1) {
-			rule, k := &d.p.rules[i], d.find(i)
-			if k >= 0 && d.active[k].open {
-				continue // silence clears nothing
-			}
-			if rule.usesAge || at-d.newest[fleet.Telemetry] <= d.p.hold {
-				s.open(d, i)
-			}
-		}
+		s.timers(d, bits, at)
 		d.due = nextDue(d)
 	}
+}
+
+// crossed adds the rules in which a comparison with age(f) or silent() changes at a moment.
+func (d *device) crossed(bits ruleset, at int64) {
+	for i := range d.p.rules {
+		for _, c := range d.p.rules[i].crossings {
+			if from, ok := d.since(c); ok && from+c.off == at {
+				bits.add(i)
+			}
+		}
+	}
+}
+
+// since is the moment a crossing counts from.
+func (d *device) since(c crossing) (int64, bool) {
+	if c.f < 0 {
+		at := d.spoke()
+		return at, at != never
+	}
+	return d.time(c.t), !math.IsNaN(d.num(c.f))
 }
 
 // nextDue returns the next moment after the device's clock at which a timer may change something.
 func nextDue(d *device) int64 {
 	due := int64(later)
 	for i := range d.active {
-		if e := &d.active[i]; !e.open {
-			if at := e.since + d.p.rules[e.rule].forMs; at > d.clock && at < due {
-				due = at
-			}
+		if at := d.episodeDue(&d.active[i]); at > d.clock && at < due {
+			due = at
 		}
 	}
 	if d.p.hasAge {
 		for i := range d.p.rules {
 			for _, c := range d.p.rules[i].crossings {
-				if at := d.time(c.t) + c.off; at > d.clock && at < due && !math.IsNaN(d.num(c.f)) {
-					due = at
+				if from, ok := d.since(c); ok && from+c.off > d.clock && from+c.off < due {
+					due = from + c.off
 				}
 			}
+		}
+	}
+	return due
+}
+
+// episodeDue is when an episode may open or become more severe without a reading: when its `for` has passed, or when what bars
+// it ends.
+func (d *device) episodeDue(e *episode) int64 {
+	rule := &d.p.rules[e.rule]
+	due := int64(later)
+	switch {
+	case e.ladder != nil:
+		due = e.ladder.due(rule, e.open, d.clock)
+	case !e.open && e.since+rule.forMs > d.clock:
+		due = e.since + rule.forMs
+	}
+	if !e.open && due == later {
+		if until, barred := d.barred(rule, rule.severity(e), d.clock); barred {
+			due = until
 		}
 	}
 	return due

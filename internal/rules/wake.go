@@ -60,15 +60,25 @@ func (s *State) schedule(d *device) {
 	}
 	d.due = nextDue(d)
 	want := int64(later)
-	if d.due < later && d.newest[fleet.Telemetry] != never {
-		want = d.heardT + d.due - d.newest[fleet.Telemetry]
+	if from, then := s.anchor(d); d.due < later && from != never {
+		want = then + d.due - from
 	}
-	if d.upload && d.waiting() {
+	if d.upload && (d.due < later && d.linkAt() != never || d.waiting()) {
 		want = min(want, d.heard+s.cfg.Quiet.Milliseconds())
 	}
 	if want < d.wake {
 		d.wake = want
 		s.wakes.push(wakeEntry{at: want, d: d})
+	}
+}
+
+// settle is schedule after something that may have brought the device's clock forward: timers that are due by now run at once,
+// not with the next record, so that it makes no difference where a batch ends.
+func (s *State) settle(d *device) {
+	s.schedule(d)
+	if at := s.at(d); d.due <= at {
+		s.advance(d, at+1)
+		s.schedule(d)
 	}
 }
 
@@ -101,7 +111,7 @@ func (s *State) wakeUp(d *device, now int64) {
 	if caught {
 		d.upload = false // nothing more comes: what is open now is the present
 	}
-	at := d.at(now)
+	at := s.at(d)
 	if at != never && d.due <= at {
 		s.advance(d, at+1)
 	}
