@@ -87,12 +87,12 @@ func (d *draft) references() (out []reference) {
 		}
 		each(at.source.node, func(n ast.Node) {
 			call, ok := n.(*ast.CallNode)
-			if name := ""; ok && len(call.Arguments) == 1 {
-				if name, _ = fieldName(call.Callee); name == "finding" {
-					if lit, isText := call.Arguments[0].(*ast.StringNode); isText {
-						out = append(out, reference{id: lit.Value, node: at.node, path: at.path, line: lineOf(at.text, n.Location().From)})
-					}
-				}
+			if !ok || len(call.Arguments) != 1 {
+				return
+			}
+			lit, ok := call.Arguments[0].(*ast.StringNode)
+			if name, _ := fieldName(call.Callee); ok && name == "finding" {
+				out = append(out, reference{id: lit.Value, node: at.node, path: at.path, line: lineOf(at.text, n.Location().From)})
 			}
 		})
 	}

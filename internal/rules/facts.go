@@ -39,7 +39,7 @@ type moreFacts struct {
 	services    []service
 }
 
-// interval is a time from from up to but not including to.
+// interval begins at from and ends before to.
 type interval struct{ from, to int64 }
 
 type service struct {

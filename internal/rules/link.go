@@ -98,7 +98,8 @@ func (s *State) presence(d *device, r *fleet.Reading, t int64) {
 	again := t == newest
 	came := make([]int, 0, len(linkFields))
 	for i := range r.Fields {
-		f, sl := &r.Fields[i], (*slot)(nil)
+		var sl *slot
+		f := &r.Fields[i]
 		switch {
 		case f.Name == "online" && f.Value.Type == fleet.Boolean:
 			sl = &p.slots[p.link]
