@@ -198,4 +198,5 @@ func (s *State) forget() {
 	}
 	clear(s.moves)
 	maps.DeleteFunc(s.slabs, func(p *program, _ []uint64) bool { return s.set.programs[p.model] != p })
+	maps.DeleteFunc(s.kinds, func(k kindKey, _ *kindFacts) bool { return s.set.programs[k.p.model] != k.p })
 }

@@ -70,6 +70,7 @@ func (s *State) learnOf(f *fleet.Facts) {
 			return
 		}
 		d = s.devices.add(newDevice(s.devices.own(f.Device), p, s.words(p))) // a model without rules may have some tomorrow
+		d.gen = s.gen()
 	}
 	fresh := packFacts(f)
 	if old := d.facts; old != nil && (fresh.at < old.at || bytes.Equal(appendFacts(nil, fresh), appendFacts(nil, old))) {
@@ -84,7 +85,7 @@ func (s *State) learnOf(f *fleet.Facts) {
 		}
 	}
 	s.reconsider(d)
-	s.settle(d)
+	s.runDue(d)
 }
 
 func packFacts(f *fleet.Facts) *facts {

@@ -125,7 +125,7 @@ func (s *State) presence(d *device, r *fleet.Reading, t int64) {
 	s.env = env{d: d, now: t}
 	s.cellsOf(p, came)
 	s.evaluate(d, bits)
-	s.settle(d)
+	s.runDue(d)
 }
 
 // cellsOf updates what is kept about the fields that came, and no more.

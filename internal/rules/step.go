@@ -184,7 +184,7 @@ func (s *State) take(d *device, r *fleet.Reading, t int64) {
 		s.telemetry(d, r, t, t < newest)
 	}
 	s.caughtUp(d, t)
-	s.settle(d)
+	s.runDue(d)
 }
 
 // event evaluates the rules that read a code. An event within the lateness is evaluated at its own time.

@@ -72,9 +72,9 @@ func (s *State) schedule(d *device) {
 	}
 }
 
-// settle is schedule after something that may have brought the device's clock forward: timers that are due by now run at once,
+// runDue is schedule after something that may have brought the device's clock forward: timers that are due by now run at once,
 // not with the next record, so that it makes no difference where a batch ends.
-func (s *State) settle(d *device) {
+func (s *State) runDue(d *device) {
 	s.schedule(d)
 	if at := s.at(d); d.due <= at {
 		s.advance(d, at+1)
