@@ -27,7 +27,7 @@ with its name if all of them are in it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDetectAnomaly(), newDetectMulti(), newDetectWear(), newDetectLife())
+	cmd.AddCommand(newDetectAnomaly(), newDetectMulti(), newDetectWear(), newDetectLife(), newDetectRules())
 	return cmd
 }
 
