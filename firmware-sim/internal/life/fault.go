@@ -169,7 +169,7 @@ func (l *Life) announce() {
 	}
 	slices.Sort(now)
 	told := l.known
-	ms := l.at*1000 - 2000
+	ms := l.at * 1000
 	if slices.ContainsFunc(told, func(c string) bool { return !slices.Contains(now, c) }) {
 		l.events = append(l.events, Event{ms, "OK"})
 		told = nil

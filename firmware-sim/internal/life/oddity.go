@@ -75,7 +75,7 @@ var glitches = map[string][]struct {
 	fridge:  {{"fridge_c", 21}, {"freezer_c", 3}, {"ambient_c", 48}},
 	mower:   {{"battery_c", 74}, {"contact_ohm", 30}, {"tilt_deg", 88}},
 	drill:   {{"pack_c", 71}, {"motor_c", 140}, {"capacity_pct", 41}},
-	base:    {{"temp_c", 88}, {"fan_rpm", 0}, {"link_dbm", -110}},
+	base:    {{"temp_c", 88}, {"fan_rpm", 7400}, {"link_dbm", -110}},
 	printer: {{"fuser_c", 246}, {"toner_pct", 0}, {"waste_pct", 100}},
 	laptop:  {{"cpu_c", 104}, {"battery_c", 66}, {"battery_health_pct", 31}},
 	charger: {{"plug_c", 96}, {"residual_ma", 14}},
