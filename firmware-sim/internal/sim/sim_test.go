@@ -81,7 +81,7 @@ type body struct {
 // What is sent is in order, on the topics of the devices in the list, in valid JSON, and holds what happens on real ways:
 // late batches, repetitions, gaps in the numbers, new boots, clocks that are wrong.
 func TestWhatIsSent(t *testing.T) {
-	path, res := simulate(t, "a", Config{Devices: 40, Days: 45, Seed: 1})
+	path, res := simulate(t, "a", Config{Devices: 30, Days: 30, Seed: 1})
 	topics := map[string]bool{}
 	for _, row := range strings.Split(string(read(t, path+".devices.csv")), "\n")[1:] {
 		if cell := strings.Split(row, ","); len(cell) > 2 {
@@ -132,7 +132,7 @@ func TestWhatIsSent(t *testing.T) {
 
 // The truth names known kinds only, has each sort of them, and its times are in order.
 func TestTruth(t *testing.T) {
-	path, _ := simulate(t, "a", Config{Devices: 50, Days: 110, Seed: 1})
+	path, _ := simulate(t, "a", Config{Devices: 45, Days: 80, Seed: 1})
 	known := map[string]life.Kind{}
 	for _, k := range life.Kinds() {
 		known[k.Name] = k
