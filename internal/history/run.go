@@ -23,9 +23,12 @@ func (h *History) RunReadings(ctx context.Context, src wire.Source) error {
 	})
 }
 
-// RunFindings writes findings as measurement "finding", until ctx ends, as RunReadings does.
+// RunFindings writes findings as measurement "finding" and counters as measurement "counter", until ctx ends, as RunReadings does.
 func (h *History) RunFindings(ctx context.Context, src wire.Source) error {
 	return h.run(ctx, wire.Findings, src, func(r wire.Record) ([]byte, error) {
+		if r.Kind == wire.KindCounters {
+			return r.Body, nil
+		}
 		if r.Kind != wire.KindFinding {
 			return nil, nil
 		}

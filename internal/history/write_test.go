@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -334,6 +335,44 @@ func TestBackoffGrowsToItsLimit(t *testing.T) {
 		if got := h.backoff(attempt); got > want || got < want*4/5 {
 			t.Errorf("attempt %d: %v, want about %v", attempt, got, want)
 		}
+	}
+}
+
+// TestCounters: they lie beside the findings in the journal, and names that are expressions come back as they were.
+func TestCounters(t *testing.T) {
+	h := open(t)
+	names := []string{`hours(drain_s > 70)`, `starts(mode == "a,b=c\\d" and x)`, "total(water_l)", `used("drain-pump") #1`}
+	c := wire.Counters{Device: washer, Model: model, At: t0}
+	for i, name := range names {
+		c.Values = append(c.Values, wire.Counter{Name: name, Value: 1234567.25 + float64(i)})
+	}
+	c.Values = append(c.Values, wire.Counter{Name: "total(nothing)", Value: math.NaN()})
+	body := wire.AppendCounters(nil, &c)
+	c.At = t0.Add(24 * time.Hour)
+	c.Values = c.Values[:3]
+	body = wire.AppendCounters(body, &c)
+	recs := records(wire.Findings, wire.KindCounters, body)
+	recs = append(recs, wire.Record{Stream: wire.Findings, Kind: wire.KindTick, Seq: 2})
+	runAll(t, h.RunFindings, &feed{recs: recs})
+	h.wantRejected(t)
+
+	at, got, err := h.Counters(t.Context(), washer, t0.Add(24*time.Hour))
+	if err != nil || !at.Equal(t0) || len(got) != 4 {
+		t.Fatalf("%v %v %v", at, got, err)
+	}
+	for i, name := range names {
+		if v := got[wire.CounterField(name)]; v != 1234567.25+float64(i) {
+			t.Errorf("%s: %v", name, v)
+		}
+	}
+	if at, got, err = h.Counters(t.Context(), washer, t0.Add(48*time.Hour)); err != nil || !at.Equal(c.At) || len(got) != 3 {
+		t.Errorf("the newest: %v %v %v", at, got, err)
+	}
+	if _, got, err = h.Counters(t.Context(), washer, t0); err != nil || got != nil {
+		t.Errorf("before the first: %v, %v", got, err)
+	}
+	if len(wire.AppendCounters(nil, &wire.Counters{Device: washer, Model: model, At: t0, Values: []wire.Counter{{Name: "x", Value: math.Inf(1)}}})) > 0 {
+		t.Error("a line without values")
 	}
 }
 

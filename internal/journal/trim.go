@@ -22,7 +22,7 @@ func (j *Journal) Protect(safe func() map[int]uint64) {
 	j.safe = safe
 }
 
-// Run trims the readings and measures lag and size until ctx ends; it returns ctx's error.
+// Run trims what everybody has read and measures lag and size until ctx ends; it returns ctx's error.
 func (j *Journal) Run(ctx context.Context) error {
 	measure, trim := time.NewTicker(measureEvery), time.NewTicker(j.cfg.TrimEvery)
 	defer measure.Stop()
@@ -46,13 +46,32 @@ func (j *Journal) Run(ctx context.Context) error {
 	}
 }
 
-// Trim purges the readings that are older than Config.Keep or make the stream larger than Config.TrimBytes, but never one
-// that a durable consumer has not committed or that Protect holds back. It returns how many records it purged.
+// Trim purges the records that are older than Config.Keep or make their stream too large, but never one that a durable consumer
+// has not committed or, of readings, that Protect holds back. Readings may take Config.TrimBytes, findings and changes three
+// quarters of the bytes they have; of these nothing is purged before anybody reads them. It returns how many records it purged.
 //
 // It purges the whole stream up to one sequence, not partition by partition: a purge by subject deletes record by record and
 // leaves holes. So the slowest partition holds back all of them.
 func (j *Journal) Trim(ctx context.Context, now time.Time) (uint64, error) {
-	s, err := j.stream(ctx, wire.Readings)
+	var purged uint64
+	for _, t := range []struct {
+		stream wire.Stream
+		mark   int64
+	}{
+		{wire.Readings, j.cfg.TrimBytes},
+		{wire.Findings, j.cfg.FindingsBytes / 4 * 3},
+		{wire.Changes, j.cfg.ChangesBytes / 4 * 3},
+	} {
+		n, err := j.trim(ctx, t.stream, uint64(t.mark), now)
+		if purged += n; err != nil {
+			return purged, err
+		}
+	}
+	return purged, nil
+}
+
+func (j *Journal) trim(ctx context.Context, stream wire.Stream, mark uint64, now time.Time) (uint64, error) {
+	s, err := j.stream(ctx, stream)
 	if err != nil {
 		return 0, err
 	}
@@ -60,34 +79,35 @@ func (j *Journal) Trim(ctx context.Context, now time.Time) (uint64, error) {
 	if st.Msgs == 0 {
 		return 0, nil
 	}
-	target, err := j.wanted(ctx, s, st, now)
+	target, err := j.wanted(ctx, s, stream, mark, now)
 	if err != nil || target < st.FirstSeq {
 		return 0, err
 	}
-	limit, holder, err := j.limit(ctx, s, st.LastSeq)
+	limit, holder, err := j.limit(ctx, s, stream)
 	if err != nil {
 		return 0, err
 	}
-	if limit < target {
-		j.log.Warn("journal: readings that should go are still needed", "from", st.FirstSeq, "to", target, "kept_from", limit+1,
+	if limit < target && holder != "" {
+		j.log.Warn("journal: "+string(stream)+" that should go are still needed", "from", st.FirstSeq, "to", target, "kept_from", limit+1,
 			"for", holder, "bytes", st.Bytes)
 	}
 	if target = min(target, limit); target < st.FirstSeq {
 		return 0, nil
 	}
 	if err := s.Purge(ctx, jetstream.WithPurgeSequence(target+1)); err != nil {
-		return 0, fmt.Errorf("journal: purge readings up to %d: %w", target, err)
+		return 0, fmt.Errorf("journal: purge %s up to %d: %w", stream, target, err)
 	}
 	purged := target - st.FirstSeq + 1
 	j.metrics.trimmed.Add(float64(purged))
-	j.log.Info("journal: old readings purged", "records", purged, "to", target)
+	j.log.Info("journal: old "+string(stream)+" purged", "records", purged, "to", target)
 	return purged, nil
 }
 
 // wanted returns the last sequence that age or size want gone; below FirstSeq when nothing is.
-func (j *Journal) wanted(ctx context.Context, s jetstream.Stream, st jetstream.StreamState, now time.Time) (uint64, error) {
+func (j *Journal) wanted(ctx context.Context, s jetstream.Stream, stream wire.Stream, mark uint64, now time.Time) (uint64, error) {
+	st := s.CachedInfo().State
 	target := st.FirstSeq - 1
-	if mark := uint64(j.cfg.TrimBytes); st.Bytes > mark {
+	if st.Bytes > mark {
 		share := float64(st.Bytes-mark) / float64(st.Bytes)
 		target += min(uint64(share*float64(st.Msgs))+1, st.Msgs)
 	}
@@ -100,9 +120,9 @@ func (j *Journal) wanted(ctx context.Context, s jetstream.Stream, st jetstream.S
 	for low < high {
 		mid := low + (high-low)/2
 		// With a subject, the next one is answered where mid itself is missing.
-		m, err := s.GetMsg(ctx, mid, jetstream.WithGetMsgSubject(subjectAll(wire.Readings)))
+		m, err := s.GetMsg(ctx, mid, jetstream.WithGetMsgSubject(subjectAll(stream)))
 		if err != nil {
-			return 0, fmt.Errorf("journal: look for readings older than %s: %w", old, err)
+			return 0, fmt.Errorf("journal: look for %s older than %s: %w", stream, old, err)
 		}
 		if m.Time.Before(old) {
 			low = m.Sequence + 1
@@ -114,8 +134,8 @@ func (j *Journal) wanted(ctx context.Context, s jetstream.Stream, st jetstream.S
 }
 
 // limit returns the highest sequence that nobody needs, and who needs the next one.
-func (j *Journal) limit(ctx context.Context, s jetstream.Stream, last uint64) (uint64, string, error) {
-	limit, holder := last, ""
+func (j *Journal) limit(ctx context.Context, s jetstream.Stream, stream wire.Stream) (uint64, string, error) {
+	limit, holder, readers := s.CachedInfo().State.LastSeq, "", 0
 	lower := func(seq uint64, who string) {
 		if seq < limit {
 			limit, holder = seq, who
@@ -124,12 +144,21 @@ func (j *Journal) limit(ctx context.Context, s jetstream.Stream, last uint64) (u
 	consumers := s.ListConsumers(ctx)
 	for c := range consumers.Info() {
 		// One that has read everything holds nothing back, however long ago its partition's last record was.
-		if c.Config.Durable != "" && c.NumPending+uint64(c.NumAckPending) > 0 {
+		if c.Config.Durable == "" {
+			continue
+		}
+		if readers++; c.NumPending+uint64(c.NumAckPending) > 0 {
 			lower(c.AckFloor.Stream, c.Name)
 		}
 	}
 	if err := consumers.Err(); err != nil {
-		return 0, "", fmt.Errorf("journal: list the consumers of readings: %w", err)
+		return 0, "", fmt.Errorf("journal: list the consumers of %s: %w", stream, err)
+	}
+	if stream != wire.Readings {
+		if readers == 0 {
+			limit = 0
+		}
+		return limit, holder, nil
 	}
 	j.mu.Lock()
 	safe := j.safe

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"aftercare/internal/wire"
 )
 
 func trim(t *testing.T, j *Journal, now time.Time, want uint64) {
@@ -58,6 +60,31 @@ func TestTrimKeepsTheYoung(t *testing.T) {
 	border := s.CachedInfo().State.LastTime.Add(time.Nanosecond)
 	appendAll(t, j, reading(0, "young"), reading(0, "young"))
 	trim(t, j, border.Add(cfg.Keep), 2)
+}
+
+// TestTrimFindings: they go as readings do, but nobody's absence lets them go.
+func TestTrimFindings(t *testing.T) {
+	for _, stream := range []wire.Stream{wire.Findings, wire.Changes} {
+		cfg := testConfig(t)
+		j := open(t, cfg)
+		later := time.Now().Add(cfg.Keep + time.Hour)
+		for range 3 {
+			appendAll(t, j, wire.Record{Stream: stream, Kind: wire.KindFinding, Received: time.Now(), Body: []byte("{}")})
+		}
+		trim(t, j, later, 0) // nobody reads them yet
+		s, err := j.Open(t.Context(), stream, -1, "cases", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trim(t, j, later, 0)
+		commit(t, s, fetch(t, s, 3)[1].Seq)
+		j.Protect(func() map[int]uint64 { return map[int]uint64{0: 0} }) // is about readings
+		trim(t, j, time.Now(), 0)
+		trim(t, j, later, 2)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestTrimBySize(t *testing.T) {

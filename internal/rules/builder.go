@@ -112,6 +112,7 @@ func (b *builder) finish() *program {
 		p.slots[i].rules = make(ruleset, p.words)
 	}
 	p.indexCells()
+	p.counters = p.lifelong()
 	for n, u := range b.uses {
 		for _, s := range u.slots {
 			p.slots[s].rules.add(n)

@@ -21,6 +21,7 @@ type program struct {
 	always    ruleset // cells that are updated on every telemetry reading
 	codeCells ruleset // cells that are updated on events
 	nmemo     int     // memories of cells
+	counters  []int   // cells that go to history
 	rules     []compiled
 	words     int     // length of a rule set
 	sliding   ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading

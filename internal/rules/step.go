@@ -54,6 +54,7 @@ type State struct {
 	out      []fleet.Finding
 	rec      *wire.Record
 	received time.Time // of the record
+	counted  []byte    // see Counters
 }
 
 // NewState returns the empty state of a partition.
@@ -84,7 +85,7 @@ func (s *State) Now() time.Time {
 // First the clock goes on to the record's receipt time, which runs timers of devices that were not heard from: they can
 // open an episode (`for` has passed, age(f) is above its limit) and never clear one. Then each reading is stepped.
 func (s *State) Step(rec *wire.Record, out []fleet.Finding) []fleet.Finding {
-	s.rec, s.out, s.received = rec, out, rec.Received.UTC()
+	s.rec, s.out, s.received, s.counted = rec, out, rec.Received.UTC(), s.counted[:0]
 	received := rec.Received.UnixMilli()
 	if rec.Kind == wire.KindStart && s.clock != never {
 		s.gap += max(received-s.clock, 0)
@@ -182,6 +183,9 @@ func (s *State) take(d *device, r *fleet.Reading, t int64) {
 		s.event(d, r, t)
 	} else {
 		s.telemetry(d, r, t, t < newest)
+		if len(d.p.counters) > 0 && floorDiv(t, msPerDay) > floorDiv(newest, msPerDay) {
+			s.count(d, t)
+		}
 	}
 	s.caughtUp(d, t)
 	s.runDue(d)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,9 +13,9 @@ import (
 )
 
 // life is what the tests of crashes and stalls let happen: a device that gets worse and better, one that stays well, and time
-// for some snapshots. between is called after each reading.
+// for some snapshots, over a midnight. between is called after each reading.
 func life(m *memory, between func(n int)) {
-	for n := range int64(12) {
+	for n := range int64(17) {
 		m.send("A2", n, time.Duration(n)*7*time.Minute, float64(30+n%5*17))
 		if n%3 == 0 {
 			m.send("B1", n, time.Duration(n)*7*time.Minute, 40)
@@ -27,7 +28,7 @@ func life(m *memory, between func(n int)) {
 
 func lifeRules(t testing.TB) *rules.Set {
 	return loadRules(t, "slow", "when: drain_s > 70", "held", "when: drain_s > 60, for: 5m, clear: drain_s < 40, clear_for: 10m",
-		"mean", `when: 'avg(drain_s, "1h") > 55'`)
+		"mean", `when: 'avg(drain_s, "1h") > 55'`, "worn", "when: hours(drain_s > 70) > 1000 or total(drain_s) > 1e9")
 }
 
 // undisturbed is what comes of life when nothing happens: the hash of the state, the findings, and how many operations there were.
@@ -40,8 +41,14 @@ func undisturbed(t *testing.T, set *rules.Set, alone bool) (hash string, marks [
 		p.stop(t)
 		hash, marks, ops = p.hash(), m.marks(), p.n
 	})
-	if len(marks) < 6 {
-		t.Fatalf("only %d findings: %v", len(marks), marks)
+	counted := 0
+	for _, m := range marks {
+		if strings.HasPrefix(m, "counter,") {
+			counted++
+		}
+	}
+	if len(marks) < 9 || counted != 3 { // two devices, of one the next day, too
+		t.Fatalf("only %d findings and counters, %d of these: %v", len(marks), counted, marks)
 	}
 	return hash, marks, ops
 }

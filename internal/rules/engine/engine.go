@@ -60,8 +60,12 @@ type Log interface {
 
 // Findings takes what the rules found. It may block; the findings are durable when it returns nil. After an error all of
 // them are handed over again: (ID, Revision) makes repeats harmless.
+//
+// Count takes, in the same way, lines of line protocol on how much devices were used; at is the receipt time of the newest
+// reading in them.
 type Findings interface {
 	Emit(ctx context.Context, partition int, fs []fleet.Finding) error
+	Count(ctx context.Context, partition int, at time.Time, lines []byte) error
 }
 
 // Snapshots keeps the newest body under each key. Save is durable enough to survive a restart of the process when it

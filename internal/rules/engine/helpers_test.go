@@ -29,6 +29,7 @@ type memory struct {
 	sources []*source
 	closed  int
 	found   []fleet.Finding
+	counted []string
 	kept    map[string][]byte
 	revs    map[string]uint64
 	rev     uint64   // the last one given
@@ -117,6 +118,16 @@ func (m *memory) Save(_ context.Context, key string, body []byte) error {
 	return nil
 }
 
+func (m *memory) Count(_ context.Context, _ int, _ time.Time, lines []byte) error {
+	if m.fails(&m.failEmit) {
+		return errAway
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counted = append(m.counted, string(lines))
+	return nil
+}
+
 func (m *memory) put(key string, body []byte) {
 	m.rev++
 	m.kept[key], m.revs[key] = slices.Clone(body), m.rev
@@ -177,13 +188,16 @@ func (m *memory) saved() int {
 	return len(m.saves)
 }
 
-// marks is the set of findings, whatever the repeats.
+// marks is the set of findings and of lines on counters, whatever the repeats.
 func (m *memory) marks() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := make([]string, 0, len(m.found))
 	for _, f := range m.found {
 		out = append(out, fmt.Sprintf("%s %s %s#%d %s %v", f.Rule, f.Device, f.ID, f.Revision, f.Phase, f.Live))
+	}
+	for _, lines := range m.counted {
+		out = append(out, strings.Split(strings.TrimSpace(lines), "\n")...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -40,7 +40,7 @@ func TestStalledAnywhere(t *testing.T) {
 					}
 				})
 				pass(time.Minute)
-				if resume > 12 {
+				if resume == 30 {
 					b.stop(t)
 					goOn()
 					pass(time.Minute)

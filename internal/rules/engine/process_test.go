@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"aftercare/internal/fleet"
 	"aftercare/internal/rules"
@@ -115,6 +116,10 @@ func (p *process) OpenReadings(ctx context.Context, partition int, from uint64) 
 
 func (p *process) Emit(ctx context.Context, partition int, fs []fleet.Finding) error {
 	return p.do("", func() error { return p.found.Emit(ctx, partition, fs) })
+}
+
+func (p *process) Count(ctx context.Context, partition int, at time.Time, lines []byte) error {
+	return p.do("", func() error { return p.found.Count(ctx, partition, at, lines) })
 }
 
 func (p *process) Load(ctx context.Context, key string) (body []byte, rev uint64, err error) {

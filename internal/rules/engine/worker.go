@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -152,6 +153,7 @@ func (w *worker) process(ctx context.Context, recs []wire.Record) error {
 		return err
 	}
 	var found []fleet.Finding
+	var counted []byte
 	last := w.seq
 	for i := range recs {
 		if recs[i].Seq <= last {
@@ -159,6 +161,7 @@ func (w *worker) process(ctx context.Context, recs []wire.Record) error {
 		}
 		begin := time.Now()
 		found = w.state.Step(&recs[i], found)
+		counted = append(counted, w.state.Counters()...)
 		switch recs[i].Kind {
 		case wire.KindReadings:
 			w.metrics.batch.Observe(time.Since(begin).Seconds())
@@ -167,7 +170,11 @@ func (w *worker) process(ctx context.Context, recs []wire.Record) error {
 		}
 		last = recs[i].Seq
 	}
-	if err := w.emit(ctx, found); err != nil {
+	err := w.emit(ctx, found)
+	if err == nil {
+		err = w.count(ctx, counted)
+	}
+	if err != nil {
 		w.broken = true
 		return err
 	}
@@ -199,32 +206,60 @@ func (w *worker) goBack(last, seq uint64) {
 	w.setBack = true
 }
 
-// emit hands findings over, again and again until it works. When ctx ends it tries once more within the stop timeout.
+// emit hands findings over.
 func (w *worker) emit(ctx context.Context, found []fleet.Finding) error {
 	if len(found) == 0 {
 		return nil
 	}
-	err := retry(ctx, w.log, "handing over findings", func(ctx context.Context) error {
-		if err := w.lease.wait(ctx); err != nil {
-			return err
-		}
-		return w.deps.Findings.Emit(ctx, w.partition, found)
-	})
-	if err != nil && w.lease.isLost() {
-		return err // the new owner finds them
-	}
+	err := w.hand(ctx, "handing over findings", func(ctx context.Context) error { return w.deps.Findings.Emit(ctx, w.partition, found) })
 	if err != nil {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
-		defer cancel()
-		if err = w.deps.Findings.Emit(stop, w.partition, found); err != nil {
-			w.log.Warn("findings not handed over at stop: they are found again at the next start", "findings", len(found), "error", err)
-			return err
-		}
+		return err
 	}
 	for i := range found {
 		w.metrics.findings.WithLabelValues(string(found[i].Kind), string(found[i].Phase)).Inc()
 	}
 	return nil
+}
+
+// countedBytes bounds what is handed over of counters at a time: a day begins for many devices at once.
+const countedBytes = 256 << 10
+
+// count hands over how much devices were used, as emit does.
+func (w *worker) count(ctx context.Context, lines []byte) error {
+	for len(lines) > 0 {
+		part := lines
+		if len(part) > countedBytes {
+			part = part[:bytes.LastIndexByte(part[:countedBytes], '\n')+1] // a line has some kilobytes
+		}
+		err := w.hand(ctx, "handing over counters", func(ctx context.Context) error {
+			return w.deps.Findings.Count(ctx, w.partition, w.state.Now(), part)
+		})
+		if err != nil {
+			return err
+		}
+		w.metrics.counters.Add(float64(bytes.Count(part, []byte{'\n'})))
+		lines = lines[len(part):]
+	}
+	return nil
+}
+
+// hand calls f until it works, as long as the partition is ours. When ctx ends it tries once more within the stop timeout.
+func (w *worker) hand(ctx context.Context, what string, f func(context.Context) error) error {
+	err := retry(ctx, w.log, what, func(ctx context.Context) error {
+		if err := w.lease.wait(ctx); err != nil {
+			return err
+		}
+		return f(ctx)
+	})
+	if err == nil || w.lease.isLost() {
+		return err // the new owner finds it
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
+	defer cancel()
+	if err = f(stop); err != nil {
+		w.log.Warn(what+" failed at stop: what was found is found again at the next start", "error", err)
+	}
+	return err
 }
 
 // show publishes what was done since it was called last.
