@@ -18,6 +18,7 @@ type function struct {
 
 // functions are all there are. What each means is in README.md.
 var functions = []function{
+	{"where", "where(field, condition)", 2, 2},
 	{"prev", "prev(field)", 1, 1},
 	{"delta", "delta(field)", 1, 1},
 	{"rate", "rate(field)", 1, 1},
@@ -65,6 +66,8 @@ func (c *compiler) call(n *ast.CallNode) value {
 	switch name {
 	case "avg", "min", "max", "sum", "count", "stddev", "quantile":
 		return c.window(n, name)
+	case "where":
+		return c.where(n)
 	case "slope":
 		return c.slope(n)
 	case "ewma":
@@ -88,8 +91,11 @@ func (c *compiler) call(n *ast.CallNode) value {
 	}
 }
 
-// takes is the slot of the field the first argument names. Functions that calculate want numbers; a truth value counts as 0 or 1.
+// takes is the slot of the field the first argument names, or of the series that is calculated from fields. Functions that calculate want numbers; a truth value counts as 0 or 1.
 func (c *compiler) takes(n *ast.CallNode, name string) (int, bool) {
+	if _, isField := fieldName(n.Arguments[0]); !isField && !contains([]string{"prev", "delta", "rate", "changed", "age", "total"}, name) {
+		return c.series(n.Arguments[0], name)
+	}
 	i, ok := c.field(n.Arguments[0])
 	if !ok {
 		return 0, false

@@ -135,7 +135,7 @@ func (s *State) updateCells(p *program) {
 	if len(p.cells) == 0 {
 		return
 	}
-	s.env.came = s.came
+	s.env.came, s.env.cells = s.came, s.cells
 	for i := s.cells.next(0); i >= 0; i = s.cells.next(i + 1) {
 		p.cells[i].step(&s.env)
 	}

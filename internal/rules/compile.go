@@ -40,6 +40,7 @@ type env struct {
 	code    string
 	hasCode bool
 	came    ruleset // fields that came with the reading: for cells
+	cells   ruleset // cells that are updated with it
 }
 
 type kind uint8
