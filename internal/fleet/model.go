@@ -57,7 +57,7 @@ type FaultCode struct {
 type Component struct {
 	Name    string // "drain-pump"
 	Label   Words
-	Counter string  // integer or float field that only grows while the part is in; empty: none is reported
+	Counter string  // integer or float field that only grows while the part is in, or what rules count: hours(running); empty: none
 	Life    float64 // what the part is made for, in the counter's unit; 0: not known
 	Part    string  // spare part number or name
 }

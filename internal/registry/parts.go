@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"regexp"
+
 	"go.yaml.in/yaml/v3"
 
 	"aftercare/internal/fleet"
@@ -43,12 +45,37 @@ func (d *profile) checkCounters() {
 			continue
 		}
 		p := "components." + c.Name + ".counter"
+		if m := countedCall.FindStringSubmatch(c.Counter); m != nil {
+			d.checkCounted(d.counters[i], p, m[1], m[2], m[3] != "")
+			continue
+		}
 		switch f := d.model.Field(c.Counter); {
 		case f == nil:
 			d.problem(d.counters[i], p, "", "there is no field %q", c.Counter)
 		case f.Type != fleet.Integer && f.Type != fleet.Float:
 			d.problem(d.counters[i], p, "", "field %q is a %s: only a number counts", c.Counter, f.Type)
 		}
+	}
+}
+
+// countedCall is a counter that the rules keep: hours(running), starts(power_w > 5), total(water_l).
+var countedCall = regexp.MustCompile(`^(hours|starts|total)\( *([A-Za-z_][A-Za-z0-9_.]*)( *(?:<|>|<=|>=|==|!=) *-?[0-9]+(?:\.[0-9]+)?)? *\)$`)
+
+// checkCounted looks at the field that such a counter is about.
+func (d *profile) checkCounted(n *yaml.Node, p, call, field string, compared bool) {
+	f := d.model.Field(field)
+	if f == nil {
+		d.problem(n, p, "", "there is no field %q", field)
+		return
+	}
+	number := f.Type == fleet.Integer || f.Type == fleet.Float
+	switch {
+	case call == "total" && (compared || !number):
+		d.problem(n, p, "total(water_l)", "total adds up the values of a field with numbers")
+	case call != "total" && compared && !number:
+		d.problem(n, p, "", "field %q is a %s: it is not compared with a number", field, f.Type)
+	case call != "total" && !compared && f.Type != fleet.Boolean:
+		d.problem(n, p, call+"("+field+" > 5)", "field %q is of type %s: %s wants one of type boolean, or a comparison", field, f.Type, call)
 	}
 }
 

@@ -43,6 +43,9 @@ var functions = []function{
 	{"total", "total(field)", 1, 1},
 	{"silent", "silent()", 0, 0},
 	{"finding", `finding("rule-id")`, 1, 1},
+	{"used", `used("drain-pump")`, 1, 1},
+	{"life", `life("drain-pump")`, 1, 1},
+	{"eta", `eta(field, limit, "30d")`, 2, 3},
 }
 
 func functionNames() []string {
@@ -86,6 +89,12 @@ func (c *compiler) call(n *ast.CallNode) value {
 		return c.silent()
 	case "finding":
 		return c.finding(n)
+	case "used":
+		return c.used(n)
+	case "life":
+		return c.life(n)
+	case "eta":
+		return c.eta(n)
 	default:
 		return c.past(n, name)
 	}

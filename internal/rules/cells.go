@@ -86,6 +86,11 @@ func (b *builder) cellNumber(name string) int {
 	return slices.IndexFunc(b.p.cells, func(c cell) bool { return c.name == name })
 }
 
+// cellOf is the cell that has a number.
+func (b *builder) cellOf(f int) int {
+	return slices.IndexFunc(b.p.cells, func(c cell) bool { return c.nf > 0 && f >= c.f && f < c.f+c.nf })
+}
+
 // takesLate makes a cell take late values of a field.
 func (b *builder) takesLate(c *cell, slot int, late func(*device, int64, float64)) {
 	c.late = late

@@ -70,8 +70,9 @@ type value struct {
 	plain   bool // it is the field itself
 	unit    string
 	age     bool
-	moment  crossing // of a number of seconds that grows with time from there on
-	grows   bool     // it has a moment
+	within  func(*env) (low, high float64, ok bool) // bounds of an estimate; nil: none
+	moment  crossing                                // of a number of seconds that grows with time from there on
+	grows   bool                                    // it has a moment
 }
 
 // usage is what one expression needs.

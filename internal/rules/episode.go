@@ -201,6 +201,9 @@ func (ev *evidence) at(e *env) (fleet.Evidence, bool) {
 		if !finite(out.Value) {
 			return out, false
 		}
+		if ev.value.within != nil {
+			out.Low, out.High, out.HasRange = ev.value.within(e)
+		}
 	case boolean:
 		t := ev.value.cond(e)
 		if t == unknown {
