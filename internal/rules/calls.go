@@ -45,6 +45,7 @@ var functions = []function{
 	{"finding", `finding("rule-id")`, 1, 1},
 	{"used", `used("drain-pump")`, 1, 1},
 	{"life", `life("drain-pump")`, 1, 1},
+	{"anomaly", "anomaly(field) or anomaly(field, field)", 1, 8},
 	{"eta", `eta(field, limit, "30d")`, 2, 3},
 }
 
@@ -93,6 +94,8 @@ func (c *compiler) call(n *ast.CallNode) value {
 		return c.used(n)
 	case "life":
 		return c.life(n)
+	case "anomaly":
+		return c.anomaly(n)
 	case "eta":
 		return c.eta(n)
 	default:
