@@ -1,3 +1,0 @@
-package rules
-
-func (d *device) servicedAt(string) int64 { return never }
