@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -22,6 +23,7 @@ type happening struct {
 	code    string
 	came    map[string]float64 // what was in it
 	have    map[string]float64 // all last values after it
+	served  int64              // when the drain pump was serviced last, as far as was known
 }
 
 // chronicle is all that a device sent.
@@ -30,6 +32,7 @@ type chronicle struct {
 	newest [2]int64
 	sent   [2]map[int64]bool
 	hold   int64
+	served int64
 }
 
 func newChronicle(hold int64) *chronicle {
@@ -47,7 +50,7 @@ func (c *chronicle) take(r *fleet.Reading) {
 	if t < c.newest[r.Class]-allowedLateness {
 		return
 	}
-	h := happening{t: t, inOrder: t >= c.newest[r.Class], event: r.Class == fleet.Event, came: map[string]float64{}, have: map[string]float64{}}
+	h := happening{served: c.served, t: t, inOrder: t >= c.newest[r.Class], event: r.Class == fleet.Event, came: map[string]float64{}, have: map[string]float64{}}
 	if n := len(c.all); n > 0 {
 		for k, v := range c.all[n-1].have {
 			h.have[k] = v
@@ -106,7 +109,8 @@ type trial struct {
 	c     *chronicle
 	exprs map[string]int
 
-	cycles int // where the counter of a drawn life stands
+	at     int64 // of the newest facts
+	cycles int   // where the counter of a drawn life stands
 }
 
 // anything is what the obvious version answers when the answer is not exact: it is tested elsewhere.
@@ -126,6 +130,21 @@ func newTrial(t testing.TB, exprs ...string) *trial {
 func (tr *trial) send(r fleet.Reading) {
 	tr.c.take(&r)
 	tr.life.s.Step(&wire.Record{Kind: wire.KindReadings, Received: r.Time.Add(tr.life.lag), Body: wire.AppendReading(nil, &r)}, nil)
+}
+
+// service tells that a component was serviced at a time (ms), for which the facts come at once.
+func (tr *trial) service(component string, at int64) {
+	tr.c.served = max(tr.c.served, at)
+	tr.at++
+	f := fleet.Facts{
+		Device: fleet.DeviceKey{Tenant: "demo", Serial: "WM-1"}, Model: "washer-w7", At: moment(tr.at),
+		Services: []fleet.Service{{Component: component, At: moment(tr.c.served)}},
+	}
+	body, err := json.Marshal(f)
+	if err != nil {
+		panic(err)
+	}
+	tr.life.s.Step(&wire.Record{Kind: wire.KindFacts, Received: t0, Body: append(body, '\n')}, nil)
 }
 
 func (tr *trial) device() *device { return tr.life.s.devices.at(0) }
@@ -215,6 +234,9 @@ func against(t *testing.T, tolerance float64, obvious map[string]func(c *chronic
 		var old []fleet.Reading
 		for range rapid.IntRange(1, 90).Draw(rt, "n") {
 			r := tr.drawn(rt, &now, &seq, &old)
+			if rapid.IntRange(0, 9).Draw(rt, "service") == 0 {
+				tr.service("drain-pump", now-rapid.SampledFrom([]int64{0, 0, 3_600_000, -3_600_000}).Draw(rt, "ago"))
+			}
 			tr.send(r)
 			if rapid.IntRange(0, 15).Draw(rt, "restore") == 0 {
 				tr.restored(rt)

@@ -24,6 +24,10 @@ func testModels() []fleet.Model {
 		field("drain_s", fleet.Float, "s", 0, 900), field("vibration_mm_s", fleet.Float, "mm/s"), field("cycles", fleet.Integer, ""),
 		field("door_open", fleet.Boolean, ""), field("mode", fleet.String, ""), field("motor.temp", fleet.Float, "°C"),
 	}}
+	washer.Components = []fleet.Component{
+		{Name: "drain-pump", Counter: "cycles", Life: 3000}, {Name: "door-lock", Counter: "starts(door_open)"},
+		{Name: "inlet", Counter: "total(drain_s)", Life: 1e5}, {Name: "light", Counter: "hours(door_open)", Life: 1000}, {Name: "foot"},
+	}
 	plain := fleet.Model{ID: "washer-w1", Category: "washing-machine", Interval: 10 * time.Minute, Fields: []fleet.FieldSpec{
 		field("drain_s", fleet.Float, "s"),
 	}}
