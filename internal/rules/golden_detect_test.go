@@ -24,7 +24,6 @@ func TestAnomalyAgainstTheDetector(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	highest, highest2 := 0.0, 0.0
-	want, want2 := math.NaN(), math.NaN()
 	for i := range 700 {
 		v, w := 50+5*math.Sin(float64(i)/20)+rng.NormFloat64(), 3+rng.NormFloat64()/3
 		if i > 600 {
@@ -40,9 +39,9 @@ func TestAnomalyAgainstTheDetector(t *testing.T) {
 		if len(r.Fields) > 1 {
 			row[1] = r.Fields[1].Value.Float
 		}
-		want = slow.Step(row[0])
+		want := slow.Step(row[0])
 		score := multi.Next(row).Score
-		want2 = score / (1 + score)
+		want2 := score / (1 + score)
 		highest, highest2 = max(highest, want), max(highest2, want2)
 		switch i % 50 {
 		case 3:
