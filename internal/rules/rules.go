@@ -3,7 +3,7 @@
 // of the same records gives the same findings. It is not the loop that runs this (package engine), nor does it render
 // the rules' texts (package words).
 //
-// Who may import it: its own engine, detect and ruletest, app, cmd. It imports fleet and wire.
+// Who may import it: its own engine and ruletest, app, cmd. It imports fleet, wire and its own detect.
 package rules
 
 import (

@@ -2,5 +2,5 @@
 // an alarm at once, from what came before. Each cites its source. They keep no clock, do no I/O, start no goroutine; one
 // value serves one series and is used by one goroutine at a time. Files, tables and thresholds of rules are others' business.
 //
-// Who may import it: rules' engine, app, cmd. It may import fleet, wire, obs and rules.
+// Who may import it: rules, app, cmd. It imports nothing of ours.
 package detect
