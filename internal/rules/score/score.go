@@ -173,7 +173,7 @@ func (j *judge) until(c *Condition) time.Time {
 func (j *judge) wasOpen(c *Condition) bool {
 	for _, rule := range j.in.Map.of(c.Kind) {
 		for _, s := range j.opened[c.Device+" "+rule] {
-			if s.from.Before(c.Onset) && (s.to.IsZero() || s.to.After(c.Onset)) {
+			if s.from.Before(c.Onset.Add(-slack)) && (s.to.IsZero() || s.to.After(c.Onset)) {
 				return true
 			}
 		}
