@@ -114,7 +114,7 @@ func (r *replay) build(ctx context.Context) (err error) {
 	if _, err := os.Stat(r.cfg.Store.Path); err == nil {
 		return fmt.Errorf("there is a database in %q already: a replay begins with nothing, name a new folder", r.cfg.Data)
 	}
-	r.cfg.Store.NoSync, r.cfg.Presence.Every = true, replayStep
+	r.cfg.Store.NoSync, r.cfg.Presence.Every, r.cfg.Presence.SnapshotEvery = true, replayStep, time.Hour
 	if r.store, err = store.Open(ctx, r.cfg.Store, log); err != nil {
 		return err
 	}
