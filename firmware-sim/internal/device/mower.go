@@ -75,6 +75,9 @@ func (w *mower) measure(m Moment, r *Reading) {
 	r.AddBool("lifted", lifted)
 	r.AddNumber("tilt_deg", tilt, 1)
 	r.AddInteger("mowed_m2", int64(w.hours(m.At)*60*24))
+	if end, ok := w.rounds.Ended(m.Prev, m.At); ok {
+		r.AddNumber("round_min", float64(end.End-end.Start)/signal.Minute, 0)
+	}
 	r.AddBool("rain", signal.Rain(m.At))
 	r.AddNumber("outside_c", outside, 1)
 	r.AddNumber("contact_ohm", signal.Clamp(w.s.Between(15, 0, 0.2, 0.45)+0.03*w.s.Noise(16, m.At/60), 0.05, 5), 2)

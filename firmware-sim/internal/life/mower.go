@@ -21,6 +21,8 @@ type mowers struct {
 	leak         float64 // percent a day while put away
 	wipe         int64   // days between two wipes of the contacts
 	blades       *part
+	round        float64 // minutes of the round that goes on
+	over         int64   // number of the round that ended because the charge did
 	stuckTil     int64
 }
 
@@ -82,8 +84,9 @@ func (m *mowers) step(l *Life, r *device.Reading) {
 	case l.at < m.stuckTil || l.down("mower/wheel-wear"):
 		state = "stuck"
 		m.charge -= dt * 0.02
-	case now != nil && !still && m.charge > 31:
+	case now != nil && !still && m.charge > 31 && m.over != now.k:
 		state = "mowing"
+		m.round += math.Min(dt, float64(l.at-now.start)/signal.Minute)
 		pull := 67 / m.minutes * (1 + 0.05*l.noise(20, 1800)) / (1 - 0.55*aged)
 		m.charge -= dt * pull
 		m.area += m.rate * dt / 60
@@ -102,8 +105,18 @@ func (m *mowers) step(l *Life, r *device.Reading) {
 	if l.down("mower/blade-drag", "mower/wire-cut") && state != "stored" {
 		state = "stopped"
 	}
+	if now != nil && m.charge <= 31 && m.over != now.k {
+		m.over = now.k // it goes home and stays there until the next round
+	}
 	m.charge = signal.Clamp(m.charge, 1, 99)
 	m.report(l, state, r)
+	if state != "mowing" && m.round > 0 {
+		if len(m.closed) > 0 && m.closed[0].k != m.over {
+			m.round += float64(m.closed[0].end-l.prev) / signal.Minute
+		}
+		r.AddNumber("round_min", m.round, 0)
+		m.round = 0
+	}
 }
 
 // winter discharges it slowly; a faulty charger board does so within weeks.

@@ -29,10 +29,10 @@ func newWasher(l *Life) machine {
 func (w *washers) plan(l *Life) func(day int64) []use {
 	return func(day int64) []use {
 		n, gap := min(3, l.count(10, day, w.rate*l.work(day))), 4.2
-		if l.work(day) == 0 {
+		switch {
+		case l.work(day) == 0:
 			n = 0
-		}
-		if l.onAt("healthy/party", signal.At(day, 12)) {
+		case l.onAt("healthy/party", signal.At(day, 12)):
 			n, gap = 6, 2.6
 		}
 		return l.draw(12, day, n, 7, gap, 70, 125)
