@@ -93,11 +93,11 @@ type replay struct {
 	ingest   *ingest.Ingest
 	hand     *ingest.Hand
 	tape     *tape
-	facts    *replayFacts
 	cases    *cases.Cases
 	outreach *outreach.Outreach
 	outbox   *replayOutbox
-	renamed  []fleet.DeviceKey // devices that named another firmware, not in the journal yet
+	facts    []replayFact // to come
+	changed  bool         // something about a device did that is not in the journal yet
 
 	report ReplayReport
 }
@@ -125,7 +125,7 @@ func (r *replay) build(ctx context.Context) (err error) {
 	if r.report.Devices, err = importReplayed(ctx, r.registry, r.options.Tenant, r.options.Devices); err != nil {
 		return fmt.Errorf("the list of devices: %w", err)
 	}
-	if r.facts, err = readReplayFacts(r.registry, r.options.Tenant, r.options.Facts); err != nil {
+	if r.facts, err = readReplayFacts(r.options.Facts); err != nil {
 		return fmt.Errorf("the facts: %w", err)
 	}
 	r.tape = newTape(r.cfg.Journal.Partitions, files.Rules)
@@ -151,7 +151,7 @@ func (r *replay) close() error {
 // Observed is what ingest calls when a device names a firmware that the registry does not know of.
 func (r *replay) Observed(key fleet.DeviceKey, firmware string) {
 	r.registry.Observed(key, firmware)
-	r.renamed = append(r.renamed, key)
+	r.changed = true
 }
 
 // begin says that we receive from now on, and what is known of the devices.
@@ -160,8 +160,11 @@ func (r *replay) begin(ctx context.Context) error {
 	if err := r.hand.Begin(ctx); err != nil {
 		return err
 	}
-	r.facts.until(r.now)
-	if err := r.tape.know(r.facts, r.now, replayKeys(r.registry)); err != nil {
+	r.changed = true
+	if err := r.enter(ctx); err != nil {
+		return err
+	}
+	if err := r.know(ctx); err != nil {
 		return err
 	}
 	r.presence.Look(ctx, r.now)
@@ -198,7 +201,10 @@ func (r *replay) until(ctx context.Context, at time.Time) error {
 		if err := r.hand.Tick(ctx); err != nil {
 			return err
 		}
-		if err := r.tape.know(r.facts, r.now, r.facts.until(r.now)); err != nil {
+		if err := r.enter(ctx); err != nil {
+			return err
+		}
+		if err := r.know(ctx); err != nil {
 			return err
 		}
 		if err := r.settle(ctx); err != nil {
@@ -214,11 +220,8 @@ func (r *replay) commit(ctx context.Context) error {
 	if err := r.hand.Commit(ctx); err != nil {
 		return err
 	}
-	if len(r.renamed) > 0 {
-		if err := r.tape.know(r.facts, r.now, r.renamed); err != nil {
-			return err
-		}
-		r.renamed = r.renamed[:0]
+	if err := r.know(ctx); err != nil {
+		return err
 	}
 	return r.settle(ctx)
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,75 +22,68 @@ type replayFact struct {
 	Component string    `json:"component"`
 	From      time.Time `json:"from"`
 	To        time.Time `json:"to"` // zero: until further notice
+	line      int
 }
 
-// replayFacts is what was entered so far and what is to come, for all devices.
-type replayFacts struct {
-	registry *registry.Registry
-	tenant   string
-	coming   []replayFact
-	services map[fleet.DeviceKey][]fleet.Service
-	stored   map[fleet.DeviceKey][]fleet.Span
-}
-
-// readReplayFacts reads facts, one a line; nil: there are none.
-func readReplayFacts(r *registry.Registry, tenant string, in io.Reader) (*replayFacts, error) {
-	f := &replayFacts{registry: r, tenant: tenant, services: map[fleet.DeviceKey][]fleet.Service{}, stored: map[fleet.DeviceKey][]fleet.Span{}}
+// readReplayFacts reads facts, one a line, and returns them in order of time. A nil in has none.
+func readReplayFacts(in io.Reader) (out []replayFact, err error) {
 	if in == nil {
-		return f, nil
+		return nil, nil
 	}
 	lines := bufio.NewScanner(in)
 	for n := 1; lines.Scan(); n++ {
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		var x replayFact
+		x := replayFact{line: n}
 		if err := json.Unmarshal(lines.Bytes(), &x); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		_, known := r.Device(f.key(&x))
-		switch {
-		case !known:
-			return nil, fmt.Errorf("line %d: device %q is not in the list", n, x.Device)
-		case x.Fact == "service" && x.Component == "", x.Fact == "stored" && x.From.IsZero(), x.Fact != "service" && x.Fact != "stored", x.Time.IsZero():
-			return nil, fmt.Errorf("line %d: want the time and the fact \"service\" of a component, or \"stored\" from a time on", n)
+		if x.Time.IsZero() || x.Fact != "service" && x.Fact != "stored" {
+			return nil, fmt.Errorf("line %d: want a time and the fact \"service\" or \"stored\"", n)
 		}
-		f.coming = append(f.coming, x)
+		out = append(out, x)
 	}
-	slices.SortStableFunc(f.coming, func(a, b replayFact) int { return a.Time.Compare(b.Time) })
-	return f, lines.Err()
+	slices.SortStableFunc(out, func(a, b replayFact) int { return a.Time.Compare(b.Time) })
+	return out, lines.Err()
 }
 
-func (f *replayFacts) key(x *replayFact) fleet.DeviceKey {
-	return fleet.DeviceKey{Tenant: f.tenant, Serial: x.Device}
-}
-
-// until takes in what was entered until now, and returns the devices it is about.
-func (f *replayFacts) until(now time.Time) (changed []fleet.DeviceKey) {
-	for len(f.coming) > 0 && !f.coming[0].Time.After(now) {
-		x := &f.coming[0]
-		f.coming = f.coming[1:]
-		k := f.key(x)
+// enter tells the registry what was entered until now.
+func (r *replay) enter(ctx context.Context) error {
+	for len(r.facts) > 0 && !r.facts[0].Time.After(r.now) {
+		x := &r.facts[0]
+		r.facts = r.facts[1:]
+		key, err := fleet.DeviceKey{Tenant: r.options.Tenant, Serial: x.Device}, error(nil)
 		if x.Fact == "service" {
-			last := slices.DeleteFunc(slices.Clone(f.services[k]), func(s fleet.Service) bool { return s.Component == x.Component })
-			f.services[k] = append(last, fleet.Service{Component: x.Component, At: x.Time, By: "owner"})
+			err = r.registry.Serviced(ctx, key, fleet.Service{Component: x.Component, At: x.Time, By: "owner"})
 		} else {
-			past := slices.DeleteFunc(slices.Clone(f.stored[k]), func(s fleet.Span) bool { return !s.To.IsZero() && s.To.Before(now) })
-			f.stored[k] = append(past, fleet.Span{From: x.From, To: x.To})
+			err = r.registry.AddSpan(ctx, key, registry.Storage, fleet.Span{From: x.From, To: x.To})
 		}
-		if !slices.Contains(changed, k) {
-			changed = append(changed, k)
+		if err != nil {
+			return fmt.Errorf("the facts, line %d: %w", x.line, err)
 		}
+		r.changed = true
 	}
-	return changed
+	return nil
 }
 
-// of is what is known of a device at a time; false: it is not registered.
-func (f *replayFacts) of(k fleet.DeviceKey, at time.Time) (fleet.Facts, bool) {
-	d, ok := f.registry.Device(k)
-	if !ok {
-		return fleet.Facts{}, false
+// know makes records of what has changed of devices: all of it at first.
+func (r *replay) know(ctx context.Context) error {
+	if !r.changed {
+		return nil
 	}
-	return fleet.Facts{Device: d.Key, At: at, Model: d.Model, Firmware: d.Firmware, Hardware: d.Hardware, Batch: d.Batch, Region: d.Region,
-		Station: d.Parent, Revoked: d.Revoked, Services: f.services[k], Stored: f.stored[k]}, true
+	r.changed = false
+	if err := r.registry.WriteObserved(ctx); err != nil {
+		return err
+	}
+	return r.registry.SendFacts(ctx, r)
+}
+
+// AppendFacts is the journal as the registry sees it.
+func (r *replay) AppendFacts(ctx context.Context, facts []fleet.Facts) error {
+	records, err := factsRecords(facts, r.now, r.tape.PartitionOf)
+	if err != nil {
+		return err
+	}
+	return r.tape.Append(ctx, records)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"aftercare/internal/fleet"
 	"aftercare/internal/journal"
@@ -61,29 +60,6 @@ func (t *tape) take() []foundOn {
 	found := t.found
 	t.found = nil
 	return found
-}
-
-// know appends the facts of devices, as they are now.
-func (t *tape) know(f *replayFacts, at time.Time, keys []fleet.DeviceKey) error {
-	facts := make([][]fleet.Facts, len(t.states))
-	for _, k := range keys {
-		if x, ok := f.of(k, at); ok {
-			p := t.PartitionOf(k)
-			facts[p] = append(facts[p], x)
-		}
-	}
-	for p, list := range facts {
-		for some := range slices.Chunk(list, 500) {
-			rec, err := wire.EncodeFacts(p, at, some...)
-			if err != nil {
-				return err
-			}
-			if err := t.Append(context.Background(), []wire.Record{rec}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // replayKeys lists the devices by serial.

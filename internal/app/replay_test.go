@@ -189,29 +189,35 @@ func TestReplayFacts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.close()
+	if err := r.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	key := fleet.DeviceKey{Tenant: "demo", Serial: "WM-1"}
-	for _, c := range []struct {
-		day  int
-		want string
-	}{{0, "[] 0 0"}, {1, "[demo/WM-1] 0 1"}, {2, "[demo/WM-1] 1 1"}, {4, "[demo/WM-1] 1 1"}} {
+	for _, c := range []struct{ day, services, stored int }{{0, 0, 0}, {1, 0, 1}, {2, 1, 1}, {4, 2, 1}} {
 		at := replayStart.AddDate(0, 0, c.day)
-		changed := r.facts.until(at)
-		x, ok := r.facts.of(key, at)
-		if got := fmt.Sprintf("%s %d %d", changed, len(x.Services), len(x.Stored)); !ok || got != c.want {
-			t.Errorf("day %d: %s, want %s", c.day, got, c.want)
+		if err := r.until(t.Context(), at); err != nil {
+			t.Fatal(err)
 		}
-		if x.Firmware != "1.2" || x.Model != "washer-w7" || !x.At.Equal(at) {
-			t.Errorf("day %d: %+v", c.day, x)
+		x, err := r.registry.Facts(t.Context(), key)
+		sent := uint64(0)
+		for _, s := range r.tape.states {
+			sent += s.Counts().Facts
+		}
+		if err != nil || len(x.Stored) != c.stored || x.Firmware != "1.2" || sent != uint64(2+c.stored+c.services) {
+			t.Errorf("day %d: %+v, %d sent, %v", c.day, x, sent, err)
 		}
 	}
-	if x, _ := r.facts.of(key, replayStart); !x.Services[0].At.Equal(replayStart.AddDate(0, 0, 3)) {
-		t.Errorf("services %+v: want the newest only", x.Services)
+	if x, _ := r.registry.Facts(t.Context(), key); len(x.Services) == 0 || !x.Services[len(x.Services)-1].At.Equal(replayStart.AddDate(0, 0, 3)) {
+		t.Errorf("services %+v", x.Services)
 	}
-	for _, bad := range []string{`{"time":"2026-01-07T00:00:00Z","device":"WM-9","fact":"service","component":"a"}`, `{"time":"2026-01-07T00:00:00Z","device":"WM-1","fact":"service"}`,
-		`{"time":"2026-01-07T00:00:00Z","device":"WM-1","fact":"lost"}`, `{`} {
-		if _, err := readReplayFacts(r.registry, "demo", strings.NewReader(bad)); err == nil {
+	for _, bad := range []string{`{"device":"WM-1","fact":"service"}`, `{"time":"2026-01-07T00:00:00Z","device":"WM-1","fact":"lost"}`, `{`} {
+		if _, err := readReplayFacts(strings.NewReader(bad)); err == nil {
 			t.Errorf("%s: no error", bad)
 		}
+	}
+	r.facts = []replayFact{{Time: r.now, Device: "WM-9", Fact: "service", Component: "drain-pump", line: 7}}
+	if err := r.enter(t.Context()); err == nil || !strings.Contains(err.Error(), "line 7") {
+		t.Errorf("a device that is not there: %v", err)
 	}
 }
 

@@ -62,8 +62,8 @@ func (r *Registry) observe(key fleet.DeviceKey, firmware string) string {
 	return "changed"
 }
 
-// writeObserved writes what is waiting. What fails stays.
-func (r *Registry) writeObserved(ctx context.Context) error {
+// WriteObserved writes what is waiting. What fails stays.
+func (r *Registry) WriteObserved(ctx context.Context) error {
 	r.putMu.Lock()
 	batch := maps.Clone(r.observed.pending)
 	r.putMu.Unlock()

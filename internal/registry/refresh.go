@@ -24,13 +24,13 @@ func (r *Registry) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
-			if err := r.writeObserved(last); err != nil {
+			if err := r.WriteObserved(last); err != nil {
 				r.log.Warn("registry could not write what firmware devices have; they will say it again", "err", err)
 			}
 			return nil
 		case <-tick.C:
 		}
-		err := errors.Join(r.writeObserved(ctx), r.Refresh(ctx))
+		err := errors.Join(r.WriteObserved(ctx), r.Refresh(ctx))
 		if now := r.now(); err == nil && now.Sub(swept) >= sweepEvery {
 			swept, err = now, r.endRotations(ctx, now)
 		}
