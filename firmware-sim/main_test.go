@@ -61,3 +61,20 @@ func TestWrongCallsSayWhat(t *testing.T) {
 		t.Errorf("no such file: code %d, %q", code, errOut)
 	}
 }
+
+// The command may be left out; the files lie beside FILE.
+func TestSimulate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fleet.gz")
+	code, out, errOut := call(t, "--out", path, "--devices", "9", "--days", "1")
+	if code != 0 || !strings.HasPrefix(out, "9 devices, 1 days: ") || errOut != "" {
+		t.Errorf("code %d, %q, %q", code, out, errOut)
+	}
+	for _, name := range []string{path, strings.TrimSuffix(path, ".gz") + ".devices.csv", strings.TrimSuffix(path, ".gz") + ".truth.jsonl"} {
+		if info, err := os.Stat(name); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if code, _, errOut := call(t, "simulate", "--out", filepath.Join(path, "below", "a")); code != 1 || !strings.Contains(errOut, "below") {
+		t.Errorf("code %d, %q", code, errOut)
+	}
+}

@@ -21,7 +21,7 @@ type chargers struct {
 func newCharger(l *Life) machine {
 	s := l.seed
 	c := &chargers{power: []float64{3.7, 7.2, 11, 11}[int(s.U(1, 0)*4)], rate: s.Between(2, 0, 0.3, 0.85), leak: s.Between(3, 0, 0.5, 2),
-		contact: s.Between(4, 0, 0.7, 1.35), garage: s.Between(5, 0, 2, 9), energy: s.Between(6, 0, 200, 9000)}
+		contact: s.Between(4, 0, 0.65, 1.15), garage: s.Between(5, 0, 2, 9), energy: s.Between(6, 0, 200, 9000)}
 	worn := s.Between(7, 0, 150, 6500)
 	if s.U(8, 0) < 0.2 {
 		worn = s.Between(9, 0, 7700, 8600)

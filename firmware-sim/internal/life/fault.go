@@ -56,6 +56,16 @@ func (f *fault) grow(l *Life, days float64) {
 	f.p = math.Min(1, f.p+days/f.need)
 }
 
+// await puts off what happens suddenly until the device is on and somebody is about: nobody leaves a door open in the night.
+func (f *fault) await(l *Life) {
+	if !f.kind.Abrupt || f.start > l.at || f.p > 0 {
+		return
+	}
+	if day, hour := signal.LocalDay(l.at); l.Off() || hour < 7 || hour > 21 || l.work(day) == 0 {
+		f.start = l.at + 1
+	}
+}
+
 func (f *fault) condition(end int64) Condition {
 	return Condition{Kind: f.kind.Name, Component: f.kind.Component, Onset: f.start, Failure: f.failed, End: end, Abrupt: f.kind.Abrupt}
 }

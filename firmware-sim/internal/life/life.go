@@ -93,6 +93,7 @@ func (l *Life) Step(at int64, r *device.Reading) []Event {
 	r.Fields = r.Fields[:0]
 	l.mend()
 	for _, f := range l.faults {
+		f.await(l)
 		if f.kind.pace == byTime {
 			f.grow(l, float64(at-max(l.prev, min(f.start, at)))/signal.Day)
 		}

@@ -81,7 +81,7 @@ func TestFaultsRunTheirCourse(t *testing.T) {
 					continue
 				}
 				c := l.Conditions[i]
-				if k.pace != byHand && m.id != mower && k.days[1] > 0 && c.Onset != onset || c.Onset < start {
+				if k.pace != byHand && m.id != mower && !k.Abrupt && c.Onset != onset || c.Onset < start {
 					t.Errorf("%s: onset %v", kind, time.Unix(c.Onset, 0))
 				}
 				if c.Failure == 0 || c.Failure < c.Onset || c.End != 0 && c.End <= c.Failure {
