@@ -53,7 +53,8 @@ func (r *replay) enter(ctx context.Context) error {
 	for len(r.facts) > 0 && !r.facts[0].Time.After(r.now) {
 		x := &r.facts[0]
 		r.facts = r.facts[1:]
-		key, err := fleet.DeviceKey{Tenant: r.options.Tenant, Serial: x.Device}, error(nil)
+		key := fleet.DeviceKey{Tenant: r.options.Tenant, Serial: x.Device}
+		var err error
 		if x.Fact == "service" {
 			err = r.registry.Serviced(ctx, key, fleet.Service{Component: x.Component, At: x.Time, By: "owner"})
 		} else {
