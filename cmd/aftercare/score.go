@@ -29,7 +29,7 @@ False is every telling that would reach an owner while the device has no conditi
 oddities among them. Both are counted by telling: a severity that is raised counts again.
 
 Conditions without a sign before they fail, or with one of minutes, are abrupt: they are shown apart and in the total, and --min-warned is about
-the others. Habits never fail: what counts is whether they were noticed. Which rules speak of which kind says the map (configs/sim/score.yaml, or
+the others. Habits never fail: what counts is whether they were noticed. Mishaps are soon over: telling of them is not false, and counted apart. Which rules speak of which kind says the map (configs/sim/score.yaml, or
 --map): rules that are in no kind, and kinds without a rule, are named. configs/sim/README.md explains more.
 
 Exit code: 1 if --min-warned or --max-false is not reached.`,

@@ -20,9 +20,11 @@ import (
 type Map struct {
 	Faults map[string][]string `yaml:"faults"` // of what fails in the end
 	Habits map[string][]string `yaml:"habits"` // of what owners do: it never fails
+	// Mishaps are small things that are soon over and that the device says itself.
+	Mishaps map[string][]string `yaml:"mishaps"`
 }
 
-// ReadMap reads a map from YAML: kind and a list of rules, under faults and habits.
+// ReadMap reads a map from YAML: kind and a list of rules, under faults, habits and mishaps.
 func ReadMap(text []byte) (Map, error) {
 	var m Map
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -30,30 +32,34 @@ func ReadMap(text []byte) (Map, error) {
 	if err := dec.Decode(&m); err != nil {
 		return m, fmt.Errorf("read the map of kinds to rules: %w", err)
 	}
+	seen := map[string]bool{}
 	for kind, rules := range m.all() {
 		switch {
+		case seen[kind]:
+			return m, fmt.Errorf("read the map of kinds to rules: %q is in two of its parts", kind)
 		case strings.HasPrefix(kind, oddity):
 			return m, fmt.Errorf("read the map of kinds to rules: %q is an oddity that no rule may speak of", kind)
 		case slices.Contains(rules, ""):
 			return m, fmt.Errorf("read the map of kinds to rules: %q names an empty rule", kind)
-		case m.Faults[kind] != nil && m.Habits[kind] != nil:
-			return m, fmt.Errorf("read the map of kinds to rules: %q is among the faults and the habits", kind)
 		}
+		seen[kind] = true
 	}
 	return m, nil
 }
 
 // of returns the rules that speak of a kind.
 func (m Map) of(kind string) []string {
-	if rules := m.Faults[kind]; len(rules) > 0 {
-		return rules
+	for _, part := range []map[string][]string{m.Faults, m.Habits, m.Mishaps} {
+		if rules := part[kind]; len(rules) > 0 {
+			return rules
+		}
 	}
-	return m.Habits[kind]
+	return nil
 }
 
 func (m Map) all() iter.Seq2[string, []string] {
 	return func(yield func(string, []string) bool) {
-		for _, part := range []map[string][]string{m.Faults, m.Habits} {
+		for _, part := range []map[string][]string{m.Faults, m.Habits, m.Mishaps} {
 			for kind, rules := range part {
 				if !yield(kind, rules) {
 					return

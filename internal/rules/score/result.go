@@ -27,8 +27,11 @@ type Result struct {
 	Rules        []RuleScore `json:"rules"` // sorted by false tellings, most first
 	False        int         `json:"false"`
 	FalsePerUnit float64     `json:"false_per_device_month"`
-	Worst        []Moment    `json:"worst"` // false tellings of the devices with most of them
-	Missed       []Miss      `json:"missed"`
+	// Tellings that are true of mishaps only, and reach the owner: not false, and how many they are is worth knowing.
+	Mishaps        int      `json:"mishaps"`
+	MishapsPerUnit float64  `json:"mishaps_per_device_month"`
+	Worst          []Moment `json:"worst"` // false tellings of the devices with most of them
+	Missed         []Miss   `json:"missed"`
 
 	Oddities []Oddity `json:"oddities"`
 	Messages *Told    `json:"messages,omitempty"`
@@ -112,8 +115,9 @@ func (j *judge) conditions(r *Result) {
 	for i := range j.in.Truth {
 		c := &j.in.Truth[i]
 		_, habit := j.in.Map.Habits[c.Kind]
+		_, mishap := j.in.Map.Mishaps[c.Kind]
 		switch {
-		case c.Healthy() || c.note():
+		case c.Healthy() || c.note() || mishap:
 		case habit:
 			j.count(c, told[c], j.until(c), r, kindOf(habits, c))
 		case c.Failure.IsZero() || c.Failure.After(j.in.Span.To): // nobody knows whether it would have been told in time
@@ -242,6 +246,9 @@ func (j *judge) rules(r *Result) {
 		case t.reaches:
 			s.Reach++
 			s.True++
+			if j.mishap(t) {
+				r.Mishaps++
+			}
 		case len(t.of) > 0:
 			s.True++
 		}
@@ -260,11 +267,16 @@ func (j *judge) rules(r *Result) {
 	slices.SortFunc(r.Rules, func(a, b RuleScore) int {
 		return cmp.Or(cmp.Compare(b.False, a.False), strings.Compare(a.Rule, b.Rule))
 	})
-	r.FalsePerUnit = perMonth(r.False, r.Months)
+	r.FalsePerUnit, r.MishapsPerUnit = perMonth(r.False, r.Months), perMonth(r.Mishaps, r.Months)
 	slices.SortStableFunc(moments, func(a, b Moment) int {
 		return cmp.Or(cmp.Compare(perDevice[b.Device], perDevice[a.Device]), strings.Compare(a.Device, b.Device), a.At.Compare(b.At))
 	})
 	r.Worst = moments[:min(len(moments), 40)]
+}
+
+// mishap reports whether a telling is true of nothing but mishaps.
+func (j *judge) mishap(t *telling) bool {
+	return !slices.ContainsFunc(t.of, func(c *Condition) bool { _, ok := j.in.Map.Mishaps[c.Kind]; return !ok })
 }
 
 func perMonth(n int, months float64) float64 {

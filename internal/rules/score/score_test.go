@@ -34,7 +34,7 @@ func past(f *fleet.Finding)                    { f.Live = false }
 func over(f *fleet.Finding)                    { f.Phase = fleet.Cleared }
 
 var testMap = Map{Faults: map[string][]string{"washer/clog": {"slow", "blocked"}, "washer/leak": {"leak"}, "washer/new": {"gone"}},
-	Habits: map[string][]string{"washer/cold": {"habit"}}}
+	Habits: map[string][]string{"washer/cold": {"habit"}}, Mishaps: map[string][]string{"washer/caught": {"blocked"}}}
 
 func judged(truth []Condition, findings ...fleet.Finding) Result {
 	return Judge(Input{Span: Span{Devices: 10, From: t0, To: day(daysPerMonth)}, Truth: truth, Findings: findings, Map: testMap, Rules: []string{"slow", "blocked", "leak", "habit", "idle"}})
@@ -92,11 +92,14 @@ func TestGroups(t *testing.T) {
 		{Device: "B", Kind: "washer/cold", Onset: day(2), End: day(12)},
 		{Device: "C", Kind: "washer/clog", Onset: day(11), End: day(12)}, // mended before
 		{Device: "C", Kind: "service", Onset: day(12), End: day(12)},
+		{Device: "A", Kind: "washer/caught", Onset: day(3), End: day(3.01)}, // while it clogs
+		{Device: "D", Kind: "washer/caught", Onset: day(9), End: day(9.01)},
 		{Device: "D", Kind: "washer/odd", Onset: day(2), Failure: day(3)},
 		{Device: "E", Kind: "healthy/party", Onset: day(2), End: day(4)},
 		{Device: "F", Kind: "healthy/party", Onset: day(2), End: day(4)},
 	}, found("A", "slow", 2, 2), found("B", "slow", 3, 3), found("C", "slow", 3, 3), found("A", "leak", 8, 8),
-		found("B", "habit", 5, 5, of(fleet.KindUsage), as(fleet.Info)), found("E", "slow", 3, 3), found("F", "slow", 5, 5))
+		found("B", "habit", 5, 5, of(fleet.KindUsage), as(fleet.Info)), found("E", "slow", 3, 3), found("F", "slow", 5, 5),
+		found("A", "blocked", 3, 3), found("D", "blocked", 9, 9))
 	for _, c := range []struct {
 		what string
 		got  any
@@ -111,6 +114,7 @@ func TestGroups(t *testing.T) {
 		{"habits", fmt.Sprint(r.Habits[0].Warned, " of ", r.Habits[0].Conditions), "1 of 1"},
 		{"unfinished", fmt.Sprint(r.UnfinishedTold, " of ", r.Unfinished), "1 of 2"},
 		{"false", fmt.Sprintf("%d %.3f", r.False, r.FalsePerUnit), "2 0.200"},
+		{"mishaps", fmt.Sprintf("%d %.3f", r.Mishaps, r.MishapsPerUnit), "1 0.100"},
 		{"oddity", fmt.Sprint(r.Oddities[0]), "{healthy/party 2 1 [slow]}"},
 		{"unknown", fmt.Sprint(r.UnknownRules, r.RulesWithoutKind, r.KindsWithoutRule), "[gone] [idle] [washer/odd]"},
 		{"first rule", fmt.Sprint(r.Rules[0].Rule, r.Rules[0].False, r.Rules[0].True, r.Rules[0].Devices), "slow2 3 2"},

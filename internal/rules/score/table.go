@@ -116,7 +116,7 @@ func (r *Result) printSum(b *strings.Builder) {
 	fmt.Fprintf(b, "\nwarned before failure: %.1f %% of %d conditions with a sign before, %.1f %% of all %d; told at all of abrupt ones: %.1f %%\n",
 		100*r.Signed.Share, r.Signed.Conditions, 100*r.All.Share, r.All.Conditions, 100*r.Abrupt.told())
 	fmt.Fprintf(b, "not failed, and not counted: %d, of which %d were told\n", r.Unfinished, r.UnfinishedTold)
-	fmt.Fprintf(b, "false to owners: %d, %.4f a device-month\n", r.False, r.FalsePerUnit)
+	fmt.Fprintf(b, "false to owners: %d, %.4f a device-month; of small things that were soon over: %d (%.4f)\n", r.False, r.FalsePerUnit, r.Mishaps, r.MishapsPerUnit)
 	if m := r.Messages; m != nil {
 		fmt.Fprintf(b, "messages: %d about problems (%.3f a device-month), of these %d false (%.4f); %d all-clears; %d rang, %d waited for the morning, %d were left out\n",
 			m.Problems, m.PerUnit, m.False, m.FalsePerUnit, m.AllClears, m.Rings, m.Held, m.Skipped)
