@@ -19,8 +19,8 @@ import (
 )
 
 func newRules() *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Test rule packs; needs no server"}
-	cmd.AddCommand(newRulesTest())
+	cmd := &cobra.Command{Use: "rules", Short: "Test rule packs, put them in force"}
+	cmd.AddCommand(newRulesTest(), newRulesActivate())
 	return cmd
 }
 

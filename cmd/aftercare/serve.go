@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,13 +23,18 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server until it is told to stop",
+		Long: `Runs the server until it is told to stop (SIGINT, SIGTERM). SIGHUP has it read the rule packs again (rules.dir): with a mistake in them nothing changes,
+else they are in force from then on, as with "aftercare rules activate".`,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, files, err := loadAll(cmd)
 			if err != nil {
 				return err
 			}
-			return app.Run(cmd.Context(), app.Options{Config: cfg, Files: files, Log: os.Stderr, Version: version, Ready: func(a app.Addresses) error {
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			return app.Run(cmd.Context(), app.Options{Config: cfg, Files: files, Log: os.Stderr, Version: version, Reload: reload, Ready: func(a app.Addresses) error {
 				return announce(cmd.OutOrStdout(), a)
 			}})
 		},

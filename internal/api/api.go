@@ -94,6 +94,11 @@ type (
 		ProvisioningKeys(tenant string) []fleet.ProvisioningKey
 		RevokeProvisioning(ctx context.Context, tenant, id string) error
 	}
+	// Rules puts rule packs in force, nil meaning those of the server's folder; with a mistake in them nothing changes. It
+	// returns what is in force then, and whether that is new.
+	Rules interface {
+		ActivateRules(ctx context.Context, packs map[string]string) (a fleet.RuleActivation, changed bool, problems []fleet.Problem, err error)
+	}
 	// Links knows whether a device can be reached; false when nothing was ever heard of it.
 	Links interface {
 		State(key fleet.DeviceKey) (fleet.Link, bool)
@@ -125,6 +130,7 @@ type Deps struct {
 	Commander   Commander
 	Provisioner Provisioner
 	Claims      Claims
+	Rules       Rules
 	Links       Links
 	Agent       Agent
 	Log         *slog.Logger
@@ -162,6 +168,7 @@ func New(cfg Config, deps Deps) http.Handler {
 	a.quarantine(h)
 	a.commands(h)
 	a.provisioning(h)
+	a.rules(h)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusNotFound)

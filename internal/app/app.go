@@ -44,6 +44,7 @@ type Options struct {
 	Version string
 	Demo    bool                  // make the demo fleet known first
 	Ready   func(Addresses) error // called once when everything answers; may be nil
+	Reload  <-chan os.Signal      // each one has the rule packs read again; may be nil
 }
 
 // Addresses says where a running server is found.
@@ -60,7 +61,7 @@ type Addresses struct {
 
 // Run builds the server, runs it until ctx ends or a part fails, and closes it. The configuration must be valid.
 func Run(ctx context.Context, o Options) (err error) {
-	s := &server{cfg: o.Config, files: o.Files, log: obs.Logger(o.Config.Log, o.Log), metrics: obs.Registry(), health: obs.NewHealth(), version: o.Version}
+	s := &server{cfg: o.Config, files: o.Files, log: obs.Logger(o.Config.Log, o.Log), metrics: obs.Registry(), health: obs.NewHealth(), version: o.Version, reload: o.Reload}
 	s.life = newLifecycle(s.log)
 	defer func() { err = errors.Join(err, s.life.close()) }()
 	if err := s.claim(); err != nil {
@@ -116,6 +117,7 @@ type server struct {
 	health  *obs.Health
 	life    *lifecycle
 	version string
+	reload  <-chan os.Signal
 
 	store    *store.Store
 	registry *registry.Registry
@@ -126,6 +128,7 @@ type server struct {
 	ingest   *ingest.Ingest
 	gateway  *gateway.Gateway
 	history  *history.History
+	rules    *ruleset
 	engine   *engine.Engine
 	cases    *cases.Cases
 	words    *words.Renderer
@@ -158,6 +161,7 @@ func (s *server) build(ctx context.Context, demo bool) error {
 		{"commands", s.buildCommands},
 		{"ingest", s.buildIngest},
 		{"history", s.openHistory},
+		{"rule packs", s.openRules},
 		{"rules", s.buildEngine},
 		{"cases", s.buildCases},
 		{"outreach", s.buildOutreach},

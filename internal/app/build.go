@@ -33,8 +33,17 @@ func (s *server) openRegistry(ctx context.Context) (err error) {
 	return err
 }
 
+// openRules comes before the engine, which begins with what is in force, not with what the folder holds now.
+func (s *server) openRules(ctx context.Context) (err error) {
+	if s.rules, err = openRules(ctx, s.cfg, s.files, s.store, s.log); err != nil {
+		return err
+	}
+	s.rules.sender, s.rules.append, s.rules.parts = s.has("rules"), s.journal.Append, s.journal.Partitions()
+	return nil
+}
+
 func (s *server) buildEngine(context.Context) error {
-	s.engine = engine.New(s.cfg.Rules.Engine, s.files.Rules, engine.Deps{
+	s.engine = engine.New(s.cfg.Rules.Engine, s.rules.Set(), engine.Deps{
 		Partitions: s.journal.Partitions(),
 		Log:        readings{s.journal},
 		Findings:   findings{s.journal},
@@ -82,7 +91,7 @@ func (s *server) buildCases(context.Context) error {
 }
 
 func (s *server) buildOutreach(context.Context) error {
-	s.words = words.New(s.files.Models, s.files.Rules.Texts)
+	s.words = words.New(s.files.Models, s.rules.Texts)
 	client := egress.New(s.cfg.Egress)
 	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
 		Outbox: s.store, Cases: s.store, Registry: s.registry, Words: s.words,

@@ -45,6 +45,7 @@ func (s *server) parts() ([]part, error) {
 		{"ingest", "", s.ingest.Run},
 		{"registry", "", s.registry.Run},
 		{"journal", "", s.journal.Run},
+		{"rules in force", "", s.behindStart(func(ctx context.Context) error { return s.rules.run(ctx, s.reload) })},
 		{"facts of devices", "rules", s.behindStart(s.runFacts)},
 		{"history of readings", "history", s.over(wire.Readings, "history", s.history.RunReadings)},
 		{"history of findings", "history", s.over(wire.Findings, "history", s.history.RunFindings)},
