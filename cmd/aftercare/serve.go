@@ -25,7 +25,7 @@ func newServe() *cobra.Command {
 		Short: "Run the server until it is told to stop",
 		Long: `Runs the server until it is told to stop (SIGINT, SIGTERM). SIGHUP has it read the rule packs again (rules.dir): with a mistake in them nothing changes,
 else they are in force from then on, as with "aftercare rules activate".`,
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, files, err := loadAll(cmd)
 			if err != nil {
