@@ -22,7 +22,7 @@ stay. An episode whose rule is gone ends.
 
 At its next start the server goes by rules.dir again: put packs there that are to stay.
 
-Exit code: 0 they are in force, 1 the server could not be asked, 2 there are mistakes in them.`,
+Exit code: 0 they are in force, 1 the server was not asked or refuses them, 2 there are mistakes in FOLDER.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, problems := loadConfig(cmd)

@@ -28,8 +28,8 @@ type Files struct {
 // mistake; Files is whole only when there is none.
 func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
 	for key, dir := range map[string]string{"models": cfg.Models, "rules.dir": cfg.Rules.Dir} {
-		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
-			return &Files{}, []fleet.Problem{{Path: key, Message: fmt.Sprintf("%q is not a folder that can be read", dir)}}
+		if problems := unreadable(key, dir); len(problems) > 0 {
+			return &Files{}, problems
 		}
 	}
 	models, problems := registry.LoadModels(folder(cfg.Models, "models"))
@@ -40,6 +40,14 @@ func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
 		problems = append(problems, located(textProblems(set, models), cfg.Rules.Dir, "rules")...)
 	}
 	return &Files{Models: models, Rules: set}, problems
+}
+
+// unreadable says what is wrong with a folder that a setting names; an empty name stands for the shipped files.
+func unreadable(key, dir string) []fleet.Problem {
+	if info, err := os.Stat(dir); dir == "" || err == nil && info.IsDir() {
+		return nil
+	}
+	return []fleet.Problem{{Path: key, Message: fmt.Sprintf("%q is not a folder that can be read", dir)}}
 }
 
 // textProblems renders every rule's texts as each of its models and, for rules about codes, each code's entry in the model's

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,13 +18,18 @@ func CheckLimit(set *rules.Set, model, name string) error {
 			continue
 		}
 		if ids = append(ids, r.ID); r.ID == id {
-			return checkLimitOf(r, limit)
+			if _, ok := r.Limits[limit]; ok {
+				return nil
+			}
+			names := slices.Sorted(maps.Keys(r.Limits))
+			if len(names) == 0 {
+				return fleet.Errorf(fleet.CodeInvalid, "limit %q: rule %q names no limits", name, id)
+			}
+			return fleet.Errorf(fleet.CodeInvalid, "limit %q: rule %q has no such limit%s", name, id, hint(rules.Suggest(limit, names)))
 		}
 	}
 	return fleet.Errorf(fleet.CodeInvalid, "limit %q: no rule %q runs for model %s%s", name, id, model, hint(rules.Suggest(id, ids)))
 }
-
-func checkLimitOf(*rules.Rule, string) error { return nil }
 
 func hint(s string) string {
 	if s == "" {

@@ -95,8 +95,8 @@ func (r *ruleset) Activate(ctx context.Context, packs map[string]string, by stri
 func (r *ruleset) read(packs map[string]string, by string) (wire.Activation, *rules.Set, []fleet.Problem, error) {
 	if packs == nil {
 		dir := r.cfg.Rules.Dir
-		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
-			return wire.Activation{}, nil, []fleet.Problem{{Path: "rules.dir", Message: fmt.Sprintf("%q is not a folder that can be read", dir)}}, nil
+		if problems := unreadable("rules.dir", dir); len(problems) > 0 {
+			return wire.Activation{}, nil, problems, nil
 		}
 		a, set, problems := r.maker.ReadActivation(folder(dir, "rules"), by)
 		if len(problems) == 0 {
