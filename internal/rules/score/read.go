@@ -22,6 +22,7 @@ type Map struct {
 	Habits map[string][]string `yaml:"habits"` // of what owners do: it never fails
 	// Mishaps are small things that are soon over and that the device says itself.
 	Mishaps map[string][]string `yaml:"mishaps"`
+	Due     []string            `yaml:"due"` // of the faults: parts at the end of their life, which can be counted
 }
 
 // ReadMap reads a map from YAML: kind and a list of rules, under faults, habits and mishaps.
@@ -43,6 +44,11 @@ func ReadMap(text []byte) (Map, error) {
 			return m, fmt.Errorf("read the map of kinds to rules: %q names an empty rule", kind)
 		}
 		seen[kind] = true
+	}
+	for _, kind := range m.Due {
+		if _, ok := m.Faults[kind]; !ok {
+			return m, fmt.Errorf("read the map of kinds to rules: %q is due and not among the faults", kind)
+		}
 	}
 	return m, nil
 }

@@ -16,7 +16,9 @@ type Result struct {
 	Months float64 `json:"device_months"`
 
 	Kinds  []KindScore `json:"kinds"` // of conditions that fail, sorted by name
-	Signed KindScore   `json:"signed"`
+	Wear   KindScore   `json:"wear"`
+	Due    KindScore   `json:"due"`
+	Signed KindScore   `json:"signed"` // wear and due
 	Abrupt KindScore   `json:"abrupt"`
 	All    KindScore   `json:"all"`
 	Habits []KindScore `json:"habits"`
@@ -111,7 +113,8 @@ func (j *judge) conditions(r *Result) {
 		}
 	}
 	kinds, habits := map[string]*KindScore{}, map[string]*KindScore{}
-	r.Signed, r.Abrupt, r.All = newKind("with a sign before"), newKind("abrupt"), newKind("all")
+	r.Wear, r.Due, r.Signed = newKind("wear"), newKind("due"), newKind("with a sign: wear and due")
+	r.Abrupt, r.All = newKind("abrupt"), newKind("all")
 	for i := range j.in.Truth {
 		c := &j.in.Truth[i]
 		_, habit := j.in.Map.Habits[c.Kind]
@@ -127,14 +130,20 @@ func (j *judge) conditions(r *Result) {
 			}
 		case c.Abrupt:
 			j.count(c, told[c], c.Failure, r, kindOf(kinds, c), &r.Abrupt, &r.All)
+		case slices.Contains(j.in.Map.Due, c.Kind):
+			j.count(c, told[c], c.Failure, r, kindOf(kinds, c), &r.Due, &r.Signed, &r.All)
 		default:
-			j.count(c, told[c], c.Failure, r, kindOf(kinds, c), &r.Signed, &r.All)
+			j.count(c, told[c], c.Failure, r, kindOf(kinds, c), &r.Wear, &r.Signed, &r.All)
 		}
 	}
-	for _, k := range []*KindScore{&r.Signed, &r.Abrupt, &r.All} {
+	for _, k := range r.groups() {
 		k.close()
 	}
 	r.Kinds, r.Habits = closed(kinds), closed(habits)
+}
+
+func (r *Result) groups() []*KindScore {
+	return []*KindScore{&r.Wear, &r.Due, &r.Signed, &r.Abrupt, &r.All}
 }
 
 func newKind(name string) KindScore { return KindScore{Kind: name, first: map[string]int{}} }

@@ -34,7 +34,7 @@ func past(f *fleet.Finding)                    { f.Live = false }
 func over(f *fleet.Finding)                    { f.Phase = fleet.Cleared }
 
 var testMap = Map{Faults: map[string][]string{"washer/clog": {"slow", "blocked"}, "washer/leak": {"leak"}, "washer/new": {"gone"}},
-	Habits: map[string][]string{"washer/cold": {"habit"}}, Mishaps: map[string][]string{"washer/caught": {"blocked"}}}
+	Habits: map[string][]string{"washer/cold": {"habit"}}, Mishaps: map[string][]string{"washer/caught": {"blocked"}}, Due: []string{"washer/new"}}
 
 func judged(truth []Condition, findings ...fleet.Finding) Result {
 	return Judge(Input{Span: Span{Devices: 10, From: t0, To: day(daysPerMonth)}, Truth: truth, Findings: findings, Map: testMap, Rules: []string{"slow", "blocked", "leak", "habit", "idle"}})
@@ -94,6 +94,7 @@ func TestGroups(t *testing.T) {
 		{Device: "C", Kind: "service", Onset: day(12), End: day(12)},
 		{Device: "A", Kind: "washer/caught", Onset: day(3), End: day(3.01)}, // while it clogs
 		{Device: "D", Kind: "washer/caught", Onset: day(9), End: day(9.01)},
+		{Device: "D", Kind: "washer/new", Onset: day(20), Failure: day(21)},
 		{Device: "D", Kind: "washer/odd", Onset: day(2), Failure: day(3)},
 		{Device: "E", Kind: "healthy/party", Onset: day(2), End: day(4)},
 		{Device: "F", Kind: "healthy/party", Onset: day(2), End: day(4)},
@@ -105,12 +106,13 @@ func TestGroups(t *testing.T) {
 		got  any
 		want any
 	}{
-		{"kinds", len(r.Kinds), 3},
+		{"kinds", len(r.Kinds), 4},
 		{"clogs", fmt.Sprint(r.Kinds[0].Conditions, r.Kinds[0].Warned, r.Kinds[0].Share), "2 2 1"},
 		{"lead", fmt.Sprintf("%.0f", r.Kinds[0].LeadHours), "[72 144 144]"},
-		{"signed", fmt.Sprint(r.Signed.Warned, " of ", r.Signed.Conditions), "2 of 3"},
+		{"signed", fmt.Sprint(r.Signed.Warned, " of ", r.Signed.Conditions), "2 of 4"},
+		{"wear and due", fmt.Sprint(r.Wear.Conditions, r.Due.Conditions, r.Due.Missed), "3 1 1"},
 		{"abrupt", fmt.Sprint(r.Abrupt.Warned, r.Abrupt.Late, " of ", r.Abrupt.Conditions), "0 1 of 1"},
-		{"all", fmt.Sprint(r.All.Warned, " of ", r.All.Conditions), "2 of 4"},
+		{"all", fmt.Sprint(r.All.Warned, " of ", r.All.Conditions), "2 of 5"},
 		{"habits", fmt.Sprint(r.Habits[0].Warned, " of ", r.Habits[0].Conditions), "1 of 1"},
 		{"unfinished", fmt.Sprint(r.UnfinishedTold, " of ", r.Unfinished), "1 of 2"},
 		{"false", fmt.Sprintf("%d %.3f", r.False, r.FalsePerUnit), "2 0.200"},
@@ -183,7 +185,7 @@ func TestReadMap(t *testing.T) {
 	if err != nil || !slices.Equal(m.of("washer/clog"), []string{"slow", "blocked"}) {
 		t.Errorf("%v %v", m, err)
 	}
-	for _, text := range []string{"faults: {healthy/party: [slow]}", "faults: {a: b}", "- a", `habits: {a: [""]}`, "", "a: [b]", "faults: {a: [b]}\nhabits: {a: [b]}"} {
+	for _, text := range []string{"faults: {healthy/party: [slow]}", "faults: {a: b}", "- a", `habits: {a: [""]}`, "", "a: [b]", "faults: {a: [b]}\nhabits: {a: [b]}", "due: [a]"} {
 		if _, err := ReadMap([]byte(text)); err == nil {
 			t.Errorf("%q: no error", text)
 		}

@@ -20,7 +20,7 @@ func (r *Result) Print(to io.Writer, details bool) error {
 	for i := range r.Kinds {
 		r.Kinds[i].row(w)
 	}
-	for _, k := range []*KindScore{&r.Signed, &r.Abrupt, &r.All} {
+	for _, k := range r.groups() {
 		k.Rules = nil
 		k.row(w)
 	}
@@ -113,8 +113,8 @@ func (m *Moment) print(b *strings.Builder) {
 }
 
 func (r *Result) printSum(b *strings.Builder) {
-	fmt.Fprintf(b, "\nwarned before failure: %.1f %% of %d conditions with a sign before, %.1f %% of all %d; told at all of abrupt ones: %.1f %%\n",
-		100*r.Signed.Share, r.Signed.Conditions, 100*r.All.Share, r.All.Conditions, 100*r.Abrupt.told())
+	fmt.Fprintf(b, "\nwarned before failure: %.1f %% of %d conditions with a sign before (wear %.1f %% of %d, due %.1f %% of %d), %.1f %% of all %d; told at all of abrupt ones: %.1f %%\n",
+		100*r.Signed.Share, r.Signed.Conditions, 100*r.Wear.Share, r.Wear.Conditions, 100*r.Due.Share, r.Due.Conditions, 100*r.All.Share, r.All.Conditions, 100*r.Abrupt.told())
 	fmt.Fprintf(b, "not failed, and not counted: %d, of which %d were told\n", r.Unfinished, r.UnfinishedTold)
 	fmt.Fprintf(b, "false to owners: %d, %.4f a device-month; of small things that were soon over: %d (%.4f)\n", r.False, r.FalsePerUnit, r.Mishaps, r.MishapsPerUnit)
 	if m := r.Messages; m != nil {
