@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/rules"
 )
 
 // text is a scalar with its place in the file.
@@ -36,14 +37,18 @@ type fileYAML struct {
 }
 
 type testYAML struct {
-	Name    text            `yaml:"name"`
-	Model   text            `yaml:"model"`
-	Every   text            `yaml:"every"`
-	Series  map[string]text `yaml:"series"`
-	Events  []eventYAML     `yaml:"events"`
-	Stopped []spanYAML      `yaml:"stopped"`
-	Until   text            `yaml:"until"`
-	Want    wantsYAML       `yaml:"want"`
+	Name     text            `yaml:"name"`
+	Model    text            `yaml:"model"`
+	Every    text            `yaml:"every"`
+	Series   map[string]text `yaml:"series"`
+	Events   []eventYAML     `yaml:"events"`
+	Facts    []factYAML      `yaml:"facts"`
+	Presence []presenceYAML  `yaml:"presence"`
+	Offline  []spanYAML      `yaml:"offline"`
+	Twice    text            `yaml:"twice"`
+	Stopped  []spanYAML      `yaml:"stopped"`
+	Until    text            `yaml:"until"`
+	Want     wantsYAML       `yaml:"want"`
 }
 
 type eventYAML struct {
@@ -61,7 +66,11 @@ type wantYAML struct {
 	Rule     text `yaml:"rule"`
 	Phase    text `yaml:"phase"`
 	Severity text `yaml:"severity"`
+	Cause    text `yaml:"cause"`
+	Flapping text `yaml:"flapping"`
 }
+
+var wantKeys = []string{"at", "rule", "phase", "severity", "cause", "flapping"}
 
 // wantsYAML is a list, or the word none: a test that expects nothing has to say so.
 type wantsYAML struct {
@@ -80,8 +89,8 @@ func (w *wantsYAML) UnmarshalYAML(n *yaml.Node) error {
 	}
 	for _, item := range n.Content {
 		for i := 0; item.Kind == yaml.MappingNode && i < len(item.Content); i += 2 {
-			if k := item.Content[i]; !slices.Contains([]string{"at", "rule", "phase", "severity"}, k.Value) {
-				return fmt.Errorf("line %d: %q is none of at, rule, phase, severity", k.Line, k.Value)
+			if k := item.Content[i]; !slices.Contains(wantKeys, k.Value) {
+				return fmt.Errorf("line %d: %q is none of %s", k.Line, k.Value, strings.Join(wantKeys, ", "))
 			}
 		}
 	}
@@ -97,6 +106,10 @@ type test struct {
 	fields  []string // sorted
 	series  map[string][]point
 	events  []event
+	facts   []fact
+	links   []link
+	offline []span
+	twice   bool
 	stopped []span
 	until   time.Duration
 	want    []want
@@ -115,6 +128,9 @@ type want struct {
 	rule     string
 	phase    fleet.Phase
 	severity fleet.Severity
+	any      bool // of a rule with levels: whatever severity
+	cause    *string
+	flapping *bool
 	from, to time.Duration
 }
 
@@ -123,14 +139,18 @@ func (w want) String() string {
 	if w.to != w.from {
 		at += ".." + spell(w.to)
 	}
-	return fmt.Sprintf("%s %s (%s) at %s", w.rule, w.phase, w.severity, at)
+	severity := w.severity.String()
+	if w.any {
+		severity = "any severity"
+	}
+	return fmt.Sprintf("%s %s (%s) at %s", w.rule, w.phase, severity, at)
 }
 
 // checker collects the mistakes of one file.
 type checker struct {
 	file     string
 	models   []fleet.Model
-	known    func(rule string) (fleet.Severity, bool)
+	known    func(rule string) (*rules.Rule, bool)
 	problems []fleet.Problem
 }
 
@@ -188,6 +208,12 @@ func (c *checker) test(y *testYAML, path string) test {
 		t.events = append(t.events, event{c.time(e.At, path+".events"), e.Code.s})
 		t.until = max(t.until, t.events[len(t.events)-1].at)
 	}
+	c.facts(&t, y.Facts, path+".facts")
+	c.presence(&t, y.Presence, path+".presence")
+	c.offline(&t, y.Offline, path+".offline")
+	if y.Twice.s != "" {
+		t.twice = c.truth(y.Twice, path+".twice")
+	}
 	for _, s := range y.Stopped {
 		t.stopped = append(t.stopped, span{c.time(s.From, path+".stopped"), c.time(s.To, path+".stopped")})
 		last := t.stopped[len(t.stopped)-1]
@@ -241,9 +267,16 @@ func (c *checker) series(t *test, name string, y text, path string) {
 
 func (c *checker) want(y *wantYAML, path string) want {
 	w := want{line: max(y.Rule.line, y.At.line), rule: y.Rule.s, phase: fleet.Phase(y.Phase.s)}
-	severity, known := c.known(w.rule)
+	rule, known := c.known(w.rule)
 	if !known {
 		c.problem(w.line, path, "unknown rule %q", w.rule)
+		return w
+	}
+	if err := w.check(y); err != nil {
+		c.problem(y.Flapping.line, path, "%v", err)
+	}
+	if y.Cause.s != "" {
+		w.cause = &y.Cause.s
 	}
 	if w.phase == "" {
 		w.phase = fleet.Opened
@@ -251,7 +284,9 @@ func (c *checker) want(y *wantYAML, path string) want {
 	if !slices.Contains([]fleet.Phase{fleet.Opened, fleet.Updated, fleet.Cleared}, w.phase) {
 		c.problem(w.line, path, "phase %q: want opened, updated or cleared", y.Phase.s)
 	}
-	if w.severity = severity; y.Severity.s != "" {
+	w.severity, w.any = rule.Severity, len(rule.Levels) > 0
+	if y.Severity.s != "" {
+		w.any = false
 		if err := w.severity.UnmarshalText([]byte(y.Severity.s)); err != nil {
 			c.problem(y.Severity.line, path, "%v", err)
 		}

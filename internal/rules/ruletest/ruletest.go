@@ -10,14 +10,22 @@
 //	      drain_s: 55x20 70..95/10 _x3
 //	    events:
 //	      - {at: 2h, code: E18}
+//	    facts:                       # optional: what becomes known of it; keys that are not there stay as they were
+//	      - {firmware: "2.2", region: DE, limits: {washer-drain-slow.slow: 80}, stored: {from: 1d, to: 3d}}
+//	      - {at: 5d, firmware: "2.3", services: [drain-pump]}   # hardware, batch, maintenance and revoked too
+//	    presence:                    # optional: what is said of its link
+//	      - {at: 2h, online: false, cause: lost}
+//	    offline:                     # optional: it cannot send, and sends at the end what it measured
+//	      - {from: 5h, to: 6h}
+//	    twice: true                  # optional: all it sends is received twice
 //	    stopped:                     # optional: this system did not receive; what the device sent arrives at the end
 //	      - {from: 3h, to: 4h}
 //	    until: 2d                    # optional: time goes on without readings
 //	    want:                        # all findings there are; or: want: none
 //	      - {at: 2h, rule: washer-drain-blocked, phase: opened, severity: fault}
 //
-// A want's at is the finding's own time, or a range (2h..3h); its phase is opened and its severity the rule's unless it says
-// otherwise.
+// A want's at is the finding's own time, or a range (2h..3h); its phase is opened and its severity the rule's, of a rule with
+// levels any, unless it says otherwise. It may also say cause: rule-id and flapping: true.
 //
 // Who may import it: app, cmd. It imports fleet, wire and rules.
 package ruletest
@@ -46,13 +54,7 @@ type Result struct {
 
 // Run runs the tests of a file. Mistakes in the file itself are problems; a test with one is not run.
 func Run(set *rules.Set, models []fleet.Model, file string, body []byte) (Result, []fleet.Problem) {
-	c := &checker{file: file, models: models, known: func(id string) (fleet.Severity, bool) {
-		r, ok := set.Rule(id)
-		if !ok {
-			return 0, false
-		}
-		return r.Severity, true
-	}}
+	c := &checker{file: file, models: models, known: set.Rule}
 	var out Result
 	for _, t := range c.parse(body) {
 		got := t.run(set)
@@ -89,10 +91,15 @@ const (
 	tick    = 30 * time.Second // between two records of an idle partition at most
 )
 
-// message is something the device sends.
+// device is the device of every test.
+var device = fleet.DeviceKey{Tenant: "test", Serial: "T-1"}
+
+// message is something the device sends, or that is said of it.
 type message struct {
-	at      time.Duration
+	at      time.Duration // when it was measured, or said
+	sent    time.Duration
 	reading fleet.Reading
+	facts   *fleet.Facts // instead of a reading
 }
 
 // messages returns what the device sends, in order of time.
@@ -121,10 +128,20 @@ func (t *test) messages() []message {
 	slices.SortStableFunc(out, func(a, b message) int { return cmp.Compare(a.at, b.at) })
 	for i := range out {
 		r := &out[i].reading
-		r.Device, r.Model = fleet.DeviceKey{Tenant: "test", Serial: "T-1"}, t.model.ID
+		r.Device, r.Model = device, t.model.ID
 		r.Time, r.Boot, r.Seq, r.HasSeq = begin.Add(out[i].at), 1, int64(i+1), true
+		out[i].sent = t.sent(out[i].at)
 	}
-	return out
+	all := make([]message, 0, len(t.facts)+len(t.links)+len(out)) // what is said at a time counts for what is measured then
+	for i := range t.facts {
+		all = append(all, message{sent: t.facts[i].at, facts: &t.facts[i].facts})
+	}
+	for _, l := range t.links {
+		all = append(all, message{sent: l.at, reading: l.reading(t.model.ID)})
+	}
+	all = append(all, out...)
+	slices.SortStableFunc(all, func(a, b message) int { return cmp.Compare(a.sent, b.sent) })
+	return all
 }
 
 // partition is the journal's partition of a test: it makes records and steps them.
@@ -165,7 +182,16 @@ func (t *test) run(set *rules.Set) []fleet.Finding {
 	p := &partition{state: rules.NewState(set), stops: t.stopped}
 	p.step(wire.KindStart, 0, nil)
 	for _, m := range t.messages() {
-		p.step(wire.KindReadings, p.until(m.at+transit), wire.AppendReading(nil, &m.reading))
+		kind, body := wire.KindReadings, []byte(nil)
+		if m.facts == nil {
+			body = wire.AppendReading(nil, &m.reading)
+		} else if rec, err := wire.EncodeFacts(0, begin, *m.facts); err == nil { // texts and finite numbers: it cannot fail
+			kind, body = wire.KindFacts, rec.Body
+		}
+		p.step(kind, p.until(m.sent+transit), body)
+		if t.twice {
+			p.step(kind, p.now, body)
+		}
 	}
 	p.step(wire.KindTick, p.until(t.until+transit), nil)
 	return p.got
@@ -203,7 +229,8 @@ func (t *test) compare(got []fleet.Finding) (out []fleet.Problem) {
 
 func (w want) is(f *fleet.Finding) bool {
 	at := f.At.Sub(begin)
-	return f.Rule == w.rule && f.Phase == w.phase && f.Severity == w.severity && at >= w.from && at <= w.to
+	return f.Rule == w.rule && f.Phase == w.phase && (w.any || f.Severity == w.severity) && at >= w.from && at <= w.to &&
+		(w.cause == nil || *w.cause == f.Cause) && (w.flapping == nil || *w.flapping == f.Flapping)
 }
 
 // instead is what the wanted rule did find.
@@ -221,7 +248,14 @@ func (t *test) instead(w want, got []fleet.Finding) string {
 }
 
 func describe(f *fleet.Finding) string {
-	return fmt.Sprintf("%s %s (%s) at %s", f.Rule, f.Phase, f.Severity, spell(f.At.Sub(begin)))
+	out := fmt.Sprintf("%s %s (%s) at %s", f.Rule, f.Phase, f.Severity, spell(f.At.Sub(begin)))
+	if f.Cause != "" {
+		out += ", cause " + f.Cause
+	}
+	if f.Flapping {
+		out += ", flapping"
+	}
+	return out
 }
 
 func because(f *fleet.Finding) string {

@@ -104,6 +104,17 @@ func TestMistakes(t *testing.T) {
 		"every: 0s\n    series: {drain_s: 5}\n    want: none":                   "at least 1s",
 		"events: [{at: 1h}]\n    want: none":                                    "code is missing",
 		"stopped: [{from: 2h, to: 1h}]\n    want: none":                         "want from before to",
+		"facts: [{at: 1h}, {at: 30m}]\n    want: none":                          "in order of time",
+		"facts: [{services: [pump]}]\n    want: none":                           `no component "pump"`,
+		"facts: [{limits: {slow: 5}}]\n    want: none":                          "want rule-id.name",
+		"facts: [{limits: {fast.x: 5}}]\n    want: none":                        `unknown rule "fast"`,
+		"facts: [{limits: {slow.x: y}}]\n    want: none":                        `"y" is not a number`,
+		"facts: [{stored: [{from: 2h, to: 1h}]}]\n    want: none":               "want from before to",
+		"facts: [{revoked: maybe}]\n    want: none":                             "want true or false",
+		"presence: [{at: 1h, cause: lost}]\n    want: none":                     "want true or false",
+		"presence: [{at: 1h, online: true, cause: back}]\n    want: none":       `cause "back"`,
+		"offline: [{from: 2h, to: 1h}]\n    want: none":                         "want from before to",
+		"series: {drain_s: 5}\n    want: [{at: 1h, rule: slow, flapping: so}]":  "want true or false",
 		"every: 100d\n    series: {drain_s: 5x9}\n    want: none":               "longer than",
 	} {
 		r, problems := run(t, "tests:\n  - name: n\n    model: w\n    "+body+"\n")
