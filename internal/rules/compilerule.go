@@ -109,9 +109,10 @@ func (b *builder) compile(d *draft) result {
 		res.use.join(cu)
 	}
 	b.conduct(&res, d)
-	for _, at := range append([]located{d.when}, d.levels...) {
+	for _, at := range d.expressions() {
 		b.neverTrue(&res, at)
 	}
+	b.neverUseful(&res, d)
 	b.explain(&res, d)
 	return res
 }
@@ -273,38 +274,6 @@ func (b *builder) limit(when located, name string) (f numFn) {
 	return f
 }
 
-// neverTrue notes parts of a condition that the profile's bounds of a field rule out. Only what must hold for the whole to
-// hold is looked at: the condition itself, or what it joins with and.
-func (b *builder) neverTrue(res *result, when located) {
-	if when.source.node == nil || len(res.mistakes) > 0 {
-		return
-	}
-	walk(when.source.node, func(n ast.Node) bool {
-		bin, ok := n.(*ast.BinaryNode)
-		if !ok {
-			return false
-		}
-		if bin.Operator == "and" || bin.Operator == "&&" {
-			return true
-		}
-		left, right, op := bin.Left, bin.Right, bin.Operator
-		spec := b.bounded(left)
-		if spec == nil {
-			left, right, op = right, left, mirrored(op)
-			spec = b.bounded(left)
-		}
-		c := &compiler{b: b, src: when.source}
-		if k := c.expr(right); spec != nil && k.isConst && excluded(spec, op, k.konst) {
-			res.mistakes = append(res.mistakes, mistake{at: when, err: exprError{
-				line:    lineOf(when.text, bin.Location().From),
-				message: fmt.Sprintf("%s is never true", clip(bin.String())),
-				hint:    bounds(spec),
-			}})
-		}
-		return false
-	})
-}
-
 // bounded returns the field whose bounds hold for an expression: the field, or its mean, smallest or largest value.
 func (b *builder) bounded(n ast.Node) *fleet.FieldSpec {
 	if call, ok := n.(*ast.CallNode); ok && len(call.Arguments) > 0 {
@@ -324,22 +293,6 @@ func mirrored(op string) string {
 		return m
 	}
 	return op
-}
-
-func excluded(s *fleet.FieldSpec, op string, k float64) bool {
-	switch op {
-	case ">":
-		return s.HasMax && k >= s.Max
-	case ">=":
-		return s.HasMax && k > s.Max
-	case "<":
-		return s.HasMin && k <= s.Min
-	case "<=":
-		return s.HasMin && k < s.Min
-	case "==":
-		return s.HasMax && k > s.Max || s.HasMin && k < s.Min
-	}
-	return false
 }
 
 func bounds(s *fleet.FieldSpec) string {

@@ -125,7 +125,7 @@ func (c *checker) limits(y map[string]text, path string) map[string]float64 {
 
 // spans reads spans since the begin; one without an end lasts until further notice.
 func (c *checker) spans(list []spanYAML, path string) []fleet.Span {
-	out := []fleet.Span{}
+	out := make([]fleet.Span, 0, len(list))
 	for _, y := range list {
 		s := fleet.Span{From: begin.Add(c.time(y.From, path))}
 		if y.To.s != "" {
