@@ -142,6 +142,9 @@ func (l *loader) order() {
 				mistake.message, mistake.hint = fmt.Sprintf("unknown rule %q", clip(ref.id)), didYouMean(ref.id, ids)
 			case state[to] == begun:
 				circle := append(slices.Clone(trail[slices.Index(trail, to.ID):]), to.ID)
+				for _, id := range circle {
+					byID[id].bad = true
+				}
 				mistake.message = "rules that look at each other in a circle: " + strings.Join(circle, ", ")
 			case state[to] == 0:
 				visit(to)

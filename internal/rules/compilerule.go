@@ -66,7 +66,7 @@ func (l *loader) check(r *reader, d *draft) (names []string) {
 		}
 	}
 	for _, name := range d.limitNames() {
-		if len(sc.models) > 0 && !d.limitsUsed[name] {
+		if len(d.Models) > 0 && len(noted) == 0 && !d.bad && !d.limitsUsed[name] {
 			n := resolve(d.o.keys["limits"])
 			r.problem(n, join(d.path, "limits."+name), "limits."+name+" in a condition", "limit %q is not used", name)
 		}

@@ -42,7 +42,7 @@ func TestGoodPack(t *testing.T) {
 		t.Error(p)
 	}
 	r, ok := set.Rule("washer-drain-slow")
-	if !ok || len(set.Rules()) != 3 {
+	if !ok || len(set.Rules()) != 4 {
 		t.Fatalf("rules %v", set.Rules())
 	}
 	if r.Kind != fleet.KindMaintenance || r.Severity != fleet.Due || r.Problem != "washer-drain" || r.For != 30*time.Minute ||

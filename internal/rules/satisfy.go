@@ -109,7 +109,7 @@ func (b *builder) impossible(n, whenNot ast.Node) bool {
 		var others [][]part
 		others, ok = groups(whenNot, true)
 		if ok = ok && len(all)*len(others) <= maxGroups; ok {
-			var both [][]part
+			both := make([][]part, 0, len(all)*len(others))
 			for _, x := range all {
 				for _, y := range others {
 					both = append(both, slices.Concat(x, y))
