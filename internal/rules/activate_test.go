@@ -28,11 +28,15 @@ func activation(t interface{ Fatal(...any) }, at time.Time, packs ...string) wir
 // eras are rules that follow one another: with and without timers, rules that change, go and come back.
 func eras() []string {
 	timeless := slices.DeleteFunc(slices.Clone(propertyRules), func(r string) bool { return strings.HasPrefix(r, "lost") })
+	rule := func(id string) string {
+		return propertyRules[slices.IndexFunc(propertyRules, func(r string) bool { return strings.HasPrefix(r, id+" |") })]
+	}
 	return []string{
 		packYAML(propertyRules...),
 		packYAML(timeless...),
 		packYAML(`slow | when: drain_s > 75`, `held | when: drain_s > 60 | for: 25m | clear: drain_s < 40 | clear_for: 15m`,
-			`most | when: max(drain_s, "2h") > 90 and avg(drain_s, "6h") > 30`, `e18 | when: code == "E18"`),
+			`most | when: max(drain_s, "2h") > 90 and avg(drain_s, "6h") > 30`, `e18 | when: code == "E18"`,
+			`even | when: ewma(drain_s, "2h") > 65`, rule("often"), rule("odd"), rule("steps"), rule("off")),
 		packYAML(`held | when: drain_s > 60 | for: 40m`, `was | when: mode == "eco" and prev(drain_s) > drain_s`,
 			`lost | when: age(drain_s) > 5000`, `mean | when: avg(drain_s, "2h") > 55`),
 		packYAML(),

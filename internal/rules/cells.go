@@ -210,7 +210,9 @@ func (r *decoder) cell(d *device, base int64, l cellLayout, to int) {
 		return
 	}
 	c := &d.p.cells[to]
-	if o := d.memo(c); !o.read(body) {
+	if c.obj < 0 {
+		r.fail()
+	} else if o := d.memo(c); !o.read(body) {
 		d.x.memos[c.obj] = nil // it begins anew
 	}
 }

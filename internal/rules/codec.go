@@ -163,6 +163,15 @@ func (r *decoder) varint() int64 {
 	return v
 }
 
+// place reads a number of a bucket. What no clock and no counter reaches is refused: loops over buckets must end.
+func (r *decoder) place() int64 {
+	v := r.varint()
+	if v < math.MinInt64/2 || v > later {
+		r.fail()
+	}
+	return v
+}
+
 func (r *decoder) bytes(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.fail()
@@ -312,7 +321,7 @@ func (r *decoder) agg(d *device, l aggLayout, to int) {
 		r.fail()
 		return
 	}
-	head := r.varint()
+	head := r.place()
 	var a *agg
 	if to >= 0 {
 		a = &d.p.aggs[to]

@@ -134,6 +134,8 @@ func FuzzCondition(f *testing.F) {
 	})
 }
 
+// FuzzRestore: whatever a damaged snapshot says, it is refused or taken for a state that goes on, and it takes no more memory
+// than it has bytes.
 func FuzzRestore(f *testing.F) {
 	set := loadPack(f, propertyRules...)
 	l := &life{t: f, s: NewState(set), lag: time.Second}
@@ -141,11 +143,22 @@ func FuzzRestore(f *testing.F) {
 	l.event(minute, "E18")
 	m := newStored(set)
 	m.save(l.s, 1)
-	f.Add(m.chunks[0].Body)
-	f.Fuzz(func(_ *testing.T, body []byte) {
-		s, _, err := Restore(set, m.header, set.Layout(), []Chunk{{ID: 1, Body: body}})
-		if err == nil {
-			s.Hash()
+	act := activation(f, t0.Add(hour), packYAML(propertyRules...))
+	l.step(act)
+	f.Add(m.chunks[0].Body, m.header, set.Layout())
+	f.Add(m.chunks[0].Body, l.s.Header(), loadPack(f, propertyRules[:5]...).Layout())
+	f.Fuzz(func(t *testing.T, body, header, layout []byte) {
+		s, _, err := Restore(set, header, layout, []Chunk{{ID: 1, Body: body}})
+		if err != nil {
+			return
 		}
+		s.Hash()
+		s.clock, s.gap = t0.UnixMilli(), 0
+		l := &life{t: t, s: s, lag: time.Second, seq: 9}
+		l.send(2*hour, "drain_s=70 mode=eco cycles=5i door_open=false")
+		l.event(3*hour, "E18")
+		l.step(act)
+		l.tick(5 * hour)
+		s.Save(1<<20, func() uint32 { return 2 })
 	})
 }

@@ -32,6 +32,12 @@ var propertyRules = []string{
 	`both | when: finding("slow") and not finding("off") | for: 10m | applies: {firmware: ">=2 <3"}`,
 	`own | when: drain_s > limits.top | limits: {top: {value: 75, unit: s}} | applies: {region: [DE]}`,
 	`frost | when: vibration_mm_s == 1 | season: "11-15..11-15"`,
+	`even | when: ewma(drain_s, "2h") > 55`,
+	`kept | when: held(drain_s > 30) > 3000 or since(door_open) < 600`,
+	`often | when: times(drain_s > 60, "6h") >= 3 or share(drain_s > 60, "6h") > 0.8 or codes("E18", "6h") > 2`,
+	`wear | when: hours(drain_s > 20) > 3 or starts(door_open) > 3 or total(drain_s) > 1500`,
+	`odd | when: quantile(drain_s, 0.9, "6h") > 90 or stddev(drain_s, "6h") > 40 or slope(drain_s, "6h") > 500`,
+	`used | when: avg(drain_s, "5 cycles") > 60`,
 }
 
 // lines is one moment of receipt: what came in then, in order.
@@ -46,8 +52,9 @@ func drawLife(t *rapid.T) []lines {
 	out := make([]lines, 0, 60)
 	now := t0
 	type dev struct {
-		at  time.Time
-		seq [2]int64
+		at     time.Time
+		seq    [2]int64
+		cycles int
 	}
 	devs := map[string]*dev{"A": {at: t0.Add(-9 * hour)}, "B": {at: t0.Add(-time.Minute)}, "C": {at: t0}}
 	links := 0
@@ -78,8 +85,9 @@ func drawLife(t *rapid.T) []lines {
 				r.Fields = fields("code=" + rapid.SampledFrom([]string{"E18", "E19", "OK"}).Draw(t, "code"))
 			} else {
 				fs := fmt.Sprintf("drain_s=%d", rapid.IntRange(0, 100).Draw(t, "v"))
-				fs += rapid.SampledFrom([]string{"", " vibration_mm_s=1", " mode=eco", " mode=cotton door_open=false", " door_open=true"}).Draw(t, "more")
-				r.Fields = fields(fs)
+				fs += rapid.SampledFrom([]string{"", " vibration_mm_s=1", " mode=eco", " mode=cotton door_open=false", " door_open=true", " cycles=#"}).Draw(t, "more")
+				d.cycles += rapid.IntRange(0, 2).Draw(t, "cycles")
+				r.Fields = fields(strings.Replace(fs, "#", fmt.Sprint(d.cycles)+"i", 1))
 			}
 			d.seq[r.Class]++
 			r.Seq = d.seq[r.Class]

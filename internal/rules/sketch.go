@@ -115,7 +115,7 @@ func (s *sketch) append(b []byte) []byte {
 
 func (s *sketch) read(b []byte) bool {
 	r := decoder{b: b}
-	s.head = r.varint()
+	s.head = r.place()
 	for i := range s.b {
 		n := int(r.byte())
 		if n > centroids {

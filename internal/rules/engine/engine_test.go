@@ -227,12 +227,16 @@ func TestOtherRulesKeepTheState(t *testing.T) {
 	})
 }
 
-// TestCrashAnywhere: kills without a last snapshot, at random moments, change nothing about the findings.
+// TestCrashAnywhere: kills without a last snapshot, at random moments and around changes of the rules, change nothing about
+// the findings.
 func TestCrashAnywhere(t *testing.T) {
-	set := loadRules(t, "slow", "when: drain_s > 70", "held", "when: drain_s > 60, for: 15m, clear: drain_s < 40, clear_for: 20m",
-		"mean", `when: 'avg(drain_s, "1h") > 55'`)
+	first := []string{"slow", "when: drain_s > 70", "held", "when: drain_s > 60, for: 15m, clear: drain_s < 40, clear_for: 20m",
+		"mean", `when: 'avg(drain_s, "1h") > 55'`}
+	set := loadRules(t, first...)
+	eras := []string{"", "", "", "", "", "no pack", pack(first[:4]...), pack(first[2:]...), pack(first...)}
 	rapid.Check(t, func(rt *rapid.T) {
 		type step struct {
+			rules  string
 			serial string
 			drain  float64
 			crash  bool
@@ -241,7 +245,7 @@ func TestCrashAnywhere(t *testing.T) {
 		steps := make([]step, 0, 25)
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
 			steps = append(steps, step{
-				rapid.SampledFrom([]string{"A2", "B1", "C4"}).Draw(rt, "device"), float64(rapid.IntRange(0, 100).Draw(rt, "drain")),
+				rapid.SampledFrom(eras).Draw(rt, "rules"), rapid.SampledFrom([]string{"A2", "B1", "C4"}).Draw(rt, "device"), float64(rapid.IntRange(0, 100).Draw(rt, "drain")),
 				rapid.IntRange(0, 4).Draw(rt, "crash") == 0, time.Duration(rapid.IntRange(0, 40).Draw(rt, "pause")) * time.Second,
 			})
 		}
@@ -251,6 +255,9 @@ func TestCrashAnywhere(t *testing.T) {
 				m := newMemory()
 				_, stop := run(t, m, set)
 				for n, s := range steps {
+					if s.rules != "" {
+						m.activate(t, time.Duration(n)*7*time.Minute, s.rules)
+					}
 					m.send(s.serial, int64(n), time.Duration(n)*7*time.Minute, s.drain)
 					pass(s.pause)
 					synctest.Wait()

@@ -246,14 +246,35 @@ func (s *source) Close() error {
 	return nil
 }
 
-func loadRules(t testing.TB, conditions ...string) *rules.Set {
-	t.Helper()
+// pack writes rules, each an id and the rest of what it says.
+func pack(conditions ...string) string {
 	pack := "pack: test\napplies: {category: washing-machine}\nrules:\n"
 	for i := 0; i < len(conditions); i += 2 {
 		pack += fmt.Sprintf("  - {id: %s, kind: fault, severity: due, %s, text: {en: &t {what: w, why: y, otherwise: o, do: d, clear: c}, de: *t}}\n",
 			conditions[i], conditions[i+1])
 	}
-	set, problems := rules.Load(fstest.MapFS{"x.yaml": {Data: []byte(pack)}}, []fleet.Model{{
+	return pack
+}
+
+// activate appends an activation to both partitions.
+func (m *memory) activate(t testing.TB, after time.Duration, packs ...string) {
+	t.Helper()
+	a := wire.Activation{By: "test", Packs: map[string]string{}}
+	for i, p := range packs {
+		a.Packs[fmt.Sprintf("%d.yaml", i)] = p
+	}
+	for p := range 2 {
+		rec, err := wire.EncodeActivation(p, t0.Add(after), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.append(rec)
+	}
+}
+
+func loadRules(t testing.TB, conditions ...string) *rules.Set {
+	t.Helper()
+	set, problems := rules.Load(fstest.MapFS{"x.yaml": {Data: []byte(pack(conditions...))}}, []fleet.Model{{
 		ID: "washer-w7", Category: "washing-machine", Interval: 10 * time.Minute, Fields: []fleet.FieldSpec{{Name: "drain_s", Unit: "s"}},
 	}})
 	for _, p := range problems {
