@@ -8,8 +8,8 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// rosterBlock is how many devices are allocated at a time.
-const rosterBlock = 128
+// rosterBlock is how many devices are allocated at a time: so many that whole pages are filled.
+const rosterBlock = 512
 
 // roster holds the devices of a state in the order in which they were heard of first, and an index of them by key. A
 // device never moves and never goes. It is a map that costs a third of Go's and can be walked in parts while it grows.
@@ -19,6 +19,7 @@ type roster struct {
 	index   []uint64 // open addressing: upper half of the key's hash, and the device's number + 1; 0: free
 	seed    maphash.Seed
 	tenants map[string]string // each tenant's name once
+	serials strings.Builder   // serial numbers one behind the other
 }
 
 func newRoster() roster {
@@ -82,7 +83,14 @@ func (r *roster) own(key fleet.DeviceKey) fleet.DeviceKey {
 		tenant = strings.Clone(key.Tenant)
 		r.tenants[tenant] = tenant
 	}
-	return fleet.DeviceKey{Tenant: tenant, Serial: strings.Clone(key.Serial)}
+	const block = 4 << 10
+	if r.serials.Cap()-r.serials.Len() < len(key.Serial) {
+		r.serials.Reset() // who has a serial number of the old block keeps it
+		r.serials.Grow(max(block, len(key.Serial)))
+	}
+	from := r.serials.Len()
+	r.serials.WriteString(key.Serial)
+	return fleet.DeviceKey{Tenant: tenant, Serial: r.serials.String()[from:]}
 }
 
 // sorted returns all devices by key.

@@ -36,8 +36,12 @@ func newStore(p *program, words []uint64) store {
 	return st
 }
 
-// slabBytes is how much memory is taken at a time for stores: one allocation each would waste up to an eighth.
-const slabBytes = 8 << 10
+// slabBytes is how much memory is taken at a time for stores, the first time and later: one allocation each would waste up to
+// an eighth.
+const (
+	slabBytes = 8 << 10
+	moreBytes = 64 << 10
+)
 
 // words returns a copy of a program's blank.
 func (s *State) words(p *program) []uint64 {
@@ -45,9 +49,13 @@ func (s *State) words(p *program) []uint64 {
 	if n == 0 {
 		return nil
 	}
-	free := s.slabs[p]
+	free, again := s.slabs[p]
 	if len(free) < n {
-		free = make([]uint64, max(1, slabBytes/8/n)*n)
+		size := slabBytes
+		if again {
+			size = moreBytes
+		}
+		free = make([]uint64, max(1, size/8/n)*n)
 	}
 	w := free[:n:n]
 	s.slabs[p] = free[n:]
