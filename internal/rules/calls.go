@@ -46,6 +46,8 @@ var functions = []function{
 	{"used", `used("drain-pump")`, 1, 1},
 	{"life", `life("drain-pump")`, 1, 1},
 	{"anomaly", "anomaly(field) or anomaly(field, field)", 1, 8},
+	{"peers", `peers(avg(field, "7d"))`, 1, 1},
+	{"fleet_rate", `fleet_rate("rule-id")`, 1, 1},
 	{"eta", `eta(field, limit, "30d")`, 2, 3},
 }
 
@@ -96,6 +98,10 @@ func (c *compiler) call(n *ast.CallNode) value {
 		return c.life(n)
 	case "anomaly":
 		return c.anomaly(n)
+	case "peers":
+		return c.peers(n)
+	case "fleet_rate":
+		return c.fleetRate(n)
 	case "eta":
 		return c.eta(n)
 	default:

@@ -38,8 +38,8 @@ func (c *compiler) watch(n *ast.CallNode, name string, events bool) (watched, bo
 		c.fail(arg, "codes, times, starts or since are about events", "%s wants what lasts, but an event is a moment", name)
 		return watched{}, false
 	}
-	if inner.finding {
-		c.fail(arg, "use it beside "+name+", joined with and", "episodes are not seen by %s: it looks at what the device sends", name)
+	if inner.finding || inner.fleet {
+		c.fail(arg, "use it beside "+name+", joined with and", "episodes and other devices are not seen by %s: it looks at what the device sends", name)
 		return watched{}, false
 	}
 	inner.onEvent = inner.onEvent || inner.code

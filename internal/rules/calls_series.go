@@ -25,6 +25,9 @@ func (c *compiler) series(arg ast.Node, name string) (int, bool) {
 	case len(inner.slots) == 0:
 		c.fail(arg, "", "%s wants a field, or what is calculated from fields, found %s", name, clip(arg.String()))
 		return 0, false
+	case inner.finding || inner.fleet:
+		c.fail(arg, "", "episodes and other devices are not seen by %s: it looks at what the device sends", name)
+		return 0, false
 	case inner.age || inner.code || inner.onEvent:
 		c.fail(arg, "", "silence and events are not seen by %s: it looks when a reading comes", name)
 		return 0, false
@@ -32,8 +35,13 @@ func (c *compiler) series(arg ast.Node, name string) (int, bool) {
 	for _, s := range inner.slots {
 		c.uses(s)
 	}
-	i := c.b.slot(fleet.FieldSpec{Name: arg.String(), Type: fleet.Float, Unit: v.unit})
-	cl, made := c.b.cell("series("+arg.String()+")", 0, 0, usage{slots: inner.slots})
+	kept := arg.String()
+	if inner.limits { // another rule's limit of that name is another number
+		c.use.limits = true
+		kept += " of " + c.b.draft.ID
+	}
+	i := c.b.slot(fleet.FieldSpec{Name: kept, Type: fleet.Float, Unit: v.unit})
+	cl, made := c.b.cell("series("+kept+")", 0, 0, usage{slots: inner.slots})
 	if made {
 		num := v.num
 		cl.step = func(e *env) {

@@ -39,8 +39,9 @@ type env struct {
 	now     int64 // ms, the device's time
 	code    string
 	hasCode bool
-	came    ruleset // fields that came with the reading: for cells
-	cells   ruleset // cells that are updated with it
+	came    ruleset      // fields that came with the reading: for cells
+	fleet   *fleetTables // the last summary; nil: none yet
+	cells   ruleset      // cells that are updated with it
 }
 
 type kind uint8
@@ -85,6 +86,7 @@ type usage struct {
 	silent  bool  // about silence itself, as age is
 	finding bool  // it looks at episodes
 	rules   []int // of these, those that run for the model
+	fleet   bool  // it looks at other devices
 	limits  bool  // it has limits of the rule
 	cross   []crossing
 }

@@ -202,7 +202,7 @@ func (u *usage) join(o usage) {
 		u.rules = addNew(u.rules, r)
 	}
 	u.sliding, u.code, u.onEvent, u.age = u.sliding || o.sliding, u.code || o.code, u.onEvent || o.onEvent, u.age || o.age
-	u.silent, u.finding, u.limits = u.silent || o.silent, u.finding || o.finding, u.limits || o.limits
+	u.silent, u.finding, u.limits, u.fleet = u.silent || o.silent, u.finding || o.finding, u.limits || o.limits, u.fleet || o.fleet
 	u.cross = append(u.cross, o.cross...)
 }
 

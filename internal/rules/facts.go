@@ -179,7 +179,7 @@ func (d *device) outside() ruleset {
 // was only kept from opening by a span that is gone opens now.
 func (s *State) reconsider(d *device) {
 	now := s.present(d)
-	s.env = env{d: d, now: now}
+	s.env = s.look(d, now)
 	s.leave(d, now)
 	bits := s.scratch(d.p)
 	clear(bits)

@@ -46,8 +46,8 @@ func TestSeriesAgainstTheObviousVersion(t *testing.T) {
 	against(t, 1e-6, map[string]func(*chronicle, int64) float64{
 		`avg(where(drain_s, cycles > 5), "1d")`:    in(both, while, mean),
 		`stddev(where(drain_s, cycles > 5), "1d")`: in(both, while, deviation),
-		`avg(2 * drain_s + cycles, "1d")`:           in(both, sum, mean),
-		`max(2 * drain_s + cycles, "1d")`:           in(both, sum, func(v []float64) float64 { return quantileOf(v, 1) }),
+		`avg(2 * drain_s + cycles, "1d")`:          in(both, sum, mean),
+		`max(2 * drain_s + cycles, "1d")`:          in(both, sum, func(v []float64) float64 { return quantileOf(v, 1) }),
 	})
 }
 

@@ -122,7 +122,7 @@ func (s *State) presence(d *device, r *fleet.Reading, t int64) {
 	if d.spoke() == never {
 		d.clock = max(d.clock, t)
 	}
-	s.env = env{d: d, now: t}
+	s.env = s.look(d, t)
 	s.cellsOf(p, came)
 	s.evaluate(d, bits)
 	s.runDue(d)

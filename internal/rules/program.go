@@ -17,11 +17,13 @@ type program struct {
 	slots     []slot
 	byName    map[string]int
 	aggs      []agg
-	cells     []cell  // what functions keep besides windows, in the order they are updated
-	always    ruleset // cells that are updated on every telemetry reading
-	codeCells ruleset // cells that are updated on events
-	nmemo     int     // memories of cells
-	counters  []int   // cells that go to history
+	cells     []cell   // what functions keep besides windows, in the order they are updated
+	always    ruleset  // cells that are updated on every telemetry reading
+	codeCells ruleset  // cells that are updated on events
+	nmemo     int      // memories of cells
+	counters  []int    // cells that go to history
+	peers     []peer   // what rules compare with other devices
+	rates     []string // rules whose rate in the fleet they look at
 	rules     []compiled
 	words     int     // length of a rule set
 	sliding   ruleset // rules whose condition changes with time alone (windows, age): evaluated on every telemetry reading

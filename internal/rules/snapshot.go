@@ -21,11 +21,14 @@ func (s *Set) numbers() map[string]int {
 	return out
 }
 
-// Header encodes what the state knows besides the devices. After an activation it holds that too.
+// Header encodes what the state knows besides the devices. After an activation or a summary of the fleet it holds these too.
 func (s *State) Header() []byte {
 	b := binary.AppendVarint(binary.AppendVarint(nil, s.clock), s.gap)
-	if s.activation != nil {
+	if s.activation != nil || s.fleet != nil {
 		b = appendString(b, string(s.activation))
+	}
+	if s.fleet != nil {
+		b = appendString(b, string(s.fleet.body))
 	}
 	return b
 }
@@ -35,14 +38,22 @@ func (s *State) Header() []byte {
 func (s *State) header(b []byte) error {
 	r := decoder{b: b}
 	s.clock, s.gap = r.varint(), r.varint()
-	var activation []byte
+	var activation, summary []byte
 	if r.err == nil && len(r.b) > 0 {
 		activation = r.bytes(r.uvarint())
+	}
+	if r.err == nil && len(r.b) > 0 {
+		summary = r.bytes(r.uvarint())
 	}
 	if r.err != nil {
 		return fmt.Errorf("header of the snapshot: %w", r.err)
 	}
-	if activation != nil {
+	if len(summary) > 0 {
+		if err := s.SetSummary(summary); err != nil {
+			return fmt.Errorf("summary in the header of the snapshot: %w", err)
+		}
+	}
+	if len(activation) > 0 {
 		s.activate(&wire.Record{Kind: wire.KindActivation, Body: activation})
 		s.counts.Activations = 0 // it was counted when it came
 	}

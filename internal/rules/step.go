@@ -45,6 +45,7 @@ type State struct {
 
 	kinds map[kindKey]*kindFacts // what devices have in common
 
+	fleet    *fleetTables // the last summary; nil: none yet
 	env      env
 	bits     ruleset
 	pass     ruleset // rules that are still to be looked at
@@ -95,6 +96,10 @@ func (s *State) Step(rec *wire.Record, out []fleet.Finding) []fleet.Finding {
 	switch rec.Kind {
 	case wire.KindActivation:
 		s.activate(rec)
+	case wire.KindSummary:
+		if s.SetSummary(rec.Body) != nil {
+			s.counts.BadLines++
+		}
 	case wire.KindFacts:
 		s.learn(rec.Body)
 	case wire.KindReadings:
@@ -193,7 +198,7 @@ func (s *State) take(d *device, r *fleet.Reading, t int64) {
 
 // event evaluates the rules that read a code. An event within the lateness is evaluated at its own time.
 func (s *State) event(d *device, r *fleet.Reading, t int64) {
-	s.env = env{d: d, now: t}
+	s.env = s.look(d, t)
 	for i := range r.Fields {
 		if f := &r.Fields[i]; f.Name == codeName && f.Value.Type == fleet.String {
 			s.env.code, s.env.hasCode = f.Value.Str, true
@@ -249,7 +254,7 @@ func (s *State) telemetry(d *device, r *fleet.Reading, t int64, late bool) {
 		bits.add(d.active[i].rule)
 	}
 	d.clock, d.heardT = t, s.partition()
-	s.env = env{d: d, now: t}
+	s.env = s.look(d, t)
 	s.updateCells(p)
 	s.evaluate(d, bits)
 }
@@ -295,7 +300,7 @@ func (s *State) advance(d *device, t int64) {
 			}
 		}
 		d.clock = at
-		s.env = env{d: d, now: at}
+		s.env = s.look(d, at)
 		if d.p.hasAge {
 			d.crossed(bits, at)
 		}
