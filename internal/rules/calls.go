@@ -127,10 +127,10 @@ func (c *compiler) takes(n *ast.CallNode, name string) (int, bool) {
 }
 
 // quoted is an argument that is a text written down, such as a window or the name of a component.
-func (c *compiler) quoted(n *ast.CallNode, arg int, hint, format string, args ...any) (string, bool) {
+func (c *compiler) quoted(n *ast.CallNode, arg int, hint, message string) (string, bool) {
 	lit, ok := n.Arguments[arg].(*ast.StringNode)
 	if !ok || strings.TrimSpace(lit.Value) == "" {
-		c.fail(n.Arguments[arg], hint, format, args...)
+		c.fail(n.Arguments[arg], hint, "%s", message)
 		return "", false
 	}
 	return lit.Value, true

@@ -51,9 +51,8 @@ func TestPeersAgainstTheObviousVersion(t *testing.T) {
 		shape := rapid.SampledFrom([]func() float64{
 			rng.NormFloat64, rng.ExpFloat64, func() float64 { return math.Floor(rng.Float64() * 8) }, func() float64 { return 3 },
 		}).Draw(rt, "shape")
-		var parts []Aggregate
-		var all []float64
 		states := make([]*State, rapid.IntRange(1, 3).Draw(rt, "partitions"))
+		parts, all := make([]Aggregate, 0, len(states)), make([]float64, 0, 2100)
 		for i := range states {
 			states[i] = NewState(set)
 			all = append(all, fleetOf(t, states[i], rapid.IntRange(0, 700).Draw(rt, "devices"), 1000*i, func(int) float64 { return shape() })...)
@@ -102,8 +101,7 @@ func TestPeersAgainstTheObviousVersion(t *testing.T) {
 // TestFleetRates: devices of one firmware and batch that have a finding, over partitions, and what a rule sees of it.
 func TestFleetRates(t *testing.T) {
 	set := loadPack(t, `hot | when: drain_s > 100`, peersRule)
-	var parts []Aggregate
-	var states []*State
+	parts, states := make([]Aggregate, 0, 2), make([]*State, 0, 2)
 	for p := range 2 {
 		s := NewState(set)
 		fleetOf(t, s, 50, 100*p, func(i int) float64 { return float64(i * 3) }) // 16 above 100

@@ -97,7 +97,7 @@ func obviousSlope(c *chronicle, at int64) float64 {
 			bucket[floorDiv(p.t, width)] = append(bucket[floorDiv(p.t, width)], p.v)
 		}
 	}
-	var xs, ys []float64
+	xs, ys := make([]float64, 0, len(bucket)), make([]float64, 0, len(bucket))
 	for b, v := range bucket {
 		end := (b + 1) * width
 		if at < end {
