@@ -40,7 +40,7 @@ func summaryRecord(t testing.TB, sum fleet.Summary) *wire.Record {
 	return &wire.Record{Kind: wire.KindSummary, Received: sum.At, Body: body}
 }
 
-const peersRule = `a | when: 'peers(drain_s) > 2' | evidence: ['peers(drain_s)', 'fleet_rate("hot")']`
+const peersRule = `a | when: 'peers(drain_s) > 0.5 and vibration_mm_s > 1e9' | evidence: ['peers(drain_s)', 'fleet_rate("hot")']`
 
 // TestPeersAgainstTheObviousVersion: with any spread over any partitions the share is that of counting all devices, within the
 // width of a table's step.
