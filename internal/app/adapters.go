@@ -9,6 +9,7 @@ import (
 
 	"aftercare/internal/cases"
 	"aftercare/internal/fleet"
+	"aftercare/internal/history"
 	"aftercare/internal/journal"
 	"aftercare/internal/store"
 	"aftercare/internal/wire"
@@ -21,6 +22,38 @@ type readings struct{ j *journal.Journal }
 
 func (r readings) OpenReadings(ctx context.Context, partition int, from uint64) (wire.Source, error) {
 	return r.j.Open(ctx, wire.Readings, partition, "", from)
+}
+
+func (r readings) First(ctx context.Context) (uint64, time.Time, error) {
+	return r.j.First(ctx, wire.Readings)
+}
+
+// past is what the rules are made from when their snapshots are lost.
+type past struct {
+	*history.History
+	s *server
+}
+
+func (p past) Facts(ctx context.Context, partition int, each func(fleet.Facts) error) error {
+	const page = 500
+	for mark := (fleet.FactsMark{}); ; {
+		list, last, err := p.s.store.UnsentFacts(ctx, mark, page) // all of them: since the beginning
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if p.s.journal.PartitionOf(list[i].Device) != partition {
+				continue
+			}
+			if err := each(list[i]); err != nil {
+				return err
+			}
+		}
+		if len(list) < page {
+			return nil
+		}
+		mark = last
+	}
 }
 
 // findings is where the rules put what they found.

@@ -217,10 +217,10 @@ func (s *server) buildIngest(context.Context) error {
 
 // openHistory starts the database in the process when none is configured; the client speaks to both in the same way.
 func (s *server) openHistory(ctx context.Context) error {
-	if !s.has("history") && !s.has("web") {
-		return nil // a door or the rules alone ask no database
-	}
 	c := s.cfg.History.Config
+	if !s.has("history") && !s.has("web") && (!s.has("rules") || c.URL == "") {
+		return nil // a door asks no database, and the one in this process would have nothing to tell the rules
+	}
 	if c.URL == "" {
 		db, err := embedded.Start(ctx, s.cfg.History.Embedded, s.log)
 		if err != nil {

@@ -43,7 +43,12 @@ func (s *server) openRules(ctx context.Context) (err error) {
 }
 
 func (s *server) buildEngine(context.Context) error {
+	var before engine.Past
+	if s.history != nil {
+		before = past{s.history, s}
+	}
 	s.engine = engine.New(s.cfg.Rules.Engine, s.rules.Set(), engine.Deps{
+		Past:       before,
 		Partitions: s.journal.Partitions(),
 		Log:        readings{s.journal},
 		Findings:   findings{s.journal},
@@ -55,6 +60,7 @@ func (s *server) buildEngine(context.Context) error {
 	if !s.has("rules") {
 		return nil
 	}
+	s.health.Add("rules", s.engine.Check)
 	s.journal.Protect(s.snapshotted)
 	return s.metrics.Register(rulesLag{s.engine, prometheus.NewDesc("aftercare_rules_lag_seconds",
 		"How old the last record is that the rules stepped; an idle partition gets one every few seconds.", []string{"partition"}, nil)})

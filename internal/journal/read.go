@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -25,6 +26,24 @@ func (j *Journal) Get(ctx context.Context, stream wire.Stream, seq uint64) (wire
 		return wire.Record{}, fmt.Errorf("journal: read record %d of %q: %w", seq, stream, err)
 	}
 	return decode(stream, m.Subject, m.Sequence, m.Header, m.Data), nil
+}
+
+// First returns the sequence of the first record that a stream keeps and when it was received. An empty stream gives the sequence of
+// the next record and no time.
+func (j *Journal) First(ctx context.Context, stream wire.Stream) (uint64, time.Time, error) {
+	s, err := j.stream(ctx, stream)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	st := s.CachedInfo().State
+	if st.Msgs == 0 {
+		return st.LastSeq + 1, time.Time{}, nil
+	}
+	m, err := s.GetMsg(ctx, st.FirstSeq, jetstream.WithGetMsgSubject(subjectAll(stream))) // the next one where it is missing
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("journal: read the first record of %q: %w", stream, err)
+	}
+	return st.FirstSeq, decode(stream, m.Subject, m.Sequence, m.Header, m.Data).Received, nil
 }
 
 // Tail returns the newest n records of a stream, the newest first; fewer when there are fewer. It asks for one at a time: it

@@ -27,12 +27,13 @@ type Config struct {
 	ChunkBytes    int           `mapstructure:"chunk_bytes" help:"largest part of a snapshot, in bytes"`
 	StopTimeout   time.Duration `mapstructure:"stop_timeout" help:"when the server stops: how long the last snapshot may take"`
 	OwnerTerm     time.Duration `mapstructure:"owner_term" help:"with several servers on one journal (journal.url): a partition whose server gives no sign for so long goes to another one"`
+	WarmUp        string        `mapstructure:"warm_up" help:"make the state of the rules from history: auto (when no snapshot is whole and the journal begins later), always (at every start), off"`
 }
 
 // DefaultConfig takes a snapshot every 30 seconds. Its chunks leave room for headers below the 1 MiB that an external
 // journal takes by default.
 func DefaultConfig() Config {
-	return Config{SnapshotEvery: 30 * time.Second, FetchMax: 64, ChunkBytes: 960 << 10, StopTimeout: 4 * time.Second, OwnerTerm: 15 * time.Second}
+	return Config{SnapshotEvery: 30 * time.Second, FetchMax: 64, ChunkBytes: 960 << 10, StopTimeout: 4 * time.Second, OwnerTerm: 15 * time.Second, WarmUp: warmAuto}
 }
 
 // Validate names the field and the value of what is wrong.
@@ -48,13 +49,17 @@ func (c Config) Validate() error {
 		return fmt.Errorf("rules.engine.stop_timeout %v: want 0 or more", c.StopTimeout)
 	case c.OwnerTerm < time.Second:
 		return fmt.Errorf("rules.engine.owner_term %v: want at least 1s", c.OwnerTerm)
+	case c.WarmUp != warmAuto && c.WarmUp != warmAlways && c.WarmUp != warmOff:
+		return fmt.Errorf("rules.engine.warm_up %q: want auto, always or off", c.WarmUp)
 	}
 	return nil
 }
 
 // Log is where readings come from. OpenReadings starts at the stream sequence from (0: the first kept) and gives only
-// records of the partition. Several partitions are opened concurrently.
+// records of the partition. Several partitions are opened concurrently. First returns the sequence of the first record that is
+// kept, of any partition, and when it was received; the next one's and no time when none is.
 type Log interface {
+	First(ctx context.Context) (seq uint64, received time.Time, err error)
 	OpenReadings(ctx context.Context, partition int, from uint64) (wire.Source, error)
 }
 
@@ -87,6 +92,7 @@ type Deps struct {
 	Log        Log
 	Findings   Findings
 	Snapshots  Snapshots
+	Past       Past // nil: nothing is known beside the journal
 	Alone      bool // no other process can work these partitions: none is waited for
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept and shown nowhere
@@ -166,4 +172,5 @@ type progress struct {
 	stepped  atomic.Uint64
 	received atomic.Int64 // ms
 	devices  atomic.Int64
+	warming  warming
 }

@@ -23,6 +23,7 @@ var t0 = time.UnixMilli(1_700_000_000_000).UTC()
 type memory struct {
 	mu      sync.Mutex
 	records []wire.Record
+	trimmed int           // so many of the first are gone
 	more    chan struct{} // closed and replaced when a record is appended
 	opened  []uint64      // the sequences sources were opened from
 	opens   int
@@ -96,6 +97,15 @@ func (m *memory) OpenReadings(_ context.Context, partition int, from uint64) (wi
 	s := &source{m: m, partition: partition, at: min(from, uint64(len(m.records))+1)}
 	m.sources = append(m.sources, s)
 	return s, nil
+}
+
+func (m *memory) First(context.Context) (uint64, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.trimmed == len(m.records) {
+		return uint64(m.trimmed) + 1, time.Time{}, nil
+	}
+	return uint64(m.trimmed) + 1, m.records[m.trimmed].Received, nil
 }
 
 func (m *memory) Emit(_ context.Context, _ int, fs []fleet.Finding) error {
@@ -217,7 +227,7 @@ func (s *source) Fetch(ctx context.Context, most int) ([]wire.Record, error) {
 		s.m.mu.Lock()
 		var out []wire.Record
 		for _, r := range s.m.records {
-			if r.Seq >= s.at && r.Partition == s.partition && len(out) < most {
+			if r.Seq > uint64(s.m.trimmed) && r.Seq >= s.at && r.Partition == s.partition && len(out) < most {
 				out = append(out, r)
 			}
 		}

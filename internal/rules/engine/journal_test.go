@@ -33,6 +33,10 @@ func (s stored) OpenReadings(ctx context.Context, partition int, from uint64) (w
 	return s.Open(ctx, wire.Readings, partition, "", from)
 }
 
+func (s stored) First(ctx context.Context) (uint64, time.Time, error) {
+	return s.Journal.First(ctx, wire.Readings)
+}
+
 func (s stored) Emit(ctx context.Context, partition int, fs []fleet.Finding) error {
 	var recs []wire.Record
 	for _, f := range fs {

@@ -39,7 +39,7 @@ func (s *snapshotter) load(ctx context.Context, set *rules.Set) (*rules.State, u
 		s.log.Error("SNAPSHOT DAMAGED, falling back", "generation", m.Generation, "sequence", m.Seq, "error", err)
 	}
 	if damaged > 0 {
-		s.log.Error("NO SNAPSHOT IS WHOLE: stepping everything the journal still has; what is older is lost to the rules")
+		s.log.Error("NO SNAPSHOT IS WHOLE: stepping everything the journal still has, behind what history tells")
 	}
 	return rules.NewState(set), 0, nil, nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 type metrics struct {
-	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, setBack, takeovers, lost, counters prometheus.Counter
+	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, setBack, takeovers, lost, counters, warmed prometheus.Counter
 
 	batch            prometheus.Histogram
 	findings         *prometheus.CounterVec
@@ -46,6 +46,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		badLines:     counter("bad_lines_total", "Lines of the journal that are not of the batch format."),
 		setBack:      counter("set_back_total", "Times the journal gave sequences out anew that were stepped before: it has lost records."),
 		counters:     counter("counter_lines_total", "Lines on how much a device was used, for history: one a device and day."),
+		warmed:       counter("warmed_devices_total", "Devices whose state was made from history."),
 		takeovers:    counter("takeovers_total", "Partitions taken over from a process that did not give them back."),
 		lost:         counter("lost_partitions_total", "Partitions that another process took over from this one."),
 		batch:        seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),

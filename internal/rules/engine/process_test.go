@@ -18,6 +18,7 @@ type process struct {
 	log    Log
 	found  Findings
 	store  Snapshots
+	past   Past // may be nil
 	engine *Engine
 	cancel context.CancelFunc
 	done   chan error
@@ -49,7 +50,7 @@ func start(m *memory, set *rules.Set, alone bool, at int, f fault) *process {
 
 func (p *process) start(cfg Config, set *rules.Set, alone bool) *process {
 	p.going, p.done = make(chan struct{}), make(chan error, 1)
-	p.engine = New(cfg, set, Deps{Partitions: 2, Log: p, Findings: p, Snapshots: p, Alone: alone})
+	p.engine = New(cfg, set, Deps{Partitions: 2, Log: p, Findings: p, Snapshots: p, Past: p.past, Alone: alone})
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	go func() { p.done <- p.engine.Run(ctx) }()
@@ -113,6 +114,8 @@ func (p *process) do(key string, f func() error) error {
 func (p *process) OpenReadings(ctx context.Context, partition int, from uint64) (wire.Source, error) {
 	return p.log.OpenReadings(ctx, partition, from)
 }
+
+func (p *process) First(ctx context.Context) (uint64, time.Time, error) { return p.log.First(ctx) }
 
 func (p *process) Emit(ctx context.Context, partition int, fs []fleet.Finding) error {
 	return p.do("", func() error { return p.found.Emit(ctx, partition, fs) })

@@ -97,6 +97,17 @@ func (w *worker) load(ctx context.Context) error {
 		return err
 	}
 	w.state, w.seq = state, seq
+	want, first, begins, err := w.wantsWarm(ctx)
+	if err != nil {
+		return err
+	}
+	if want {
+		ended = nil
+		if err := w.warm(ctx, first, begins); err != nil {
+			return err
+		}
+		state, seq = w.state, w.seq
+	}
 	if len(ended) > 0 {
 		w.log.Info("ending episodes of rules that are gone", "episodes", len(ended))
 		if err := w.emit(ctx, ended); err != nil {
