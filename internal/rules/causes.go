@@ -99,6 +99,20 @@ func (d *draft) references() (out []reference) {
 	return out
 }
 
+// strangers notes rules that a draft looks at although they run for none of its models: it could wait for them for ever. Those
+// were compiled before.
+func (l *loader) strangers(d *draft) {
+	for _, ref := range d.references() {
+		k := slices.IndexFunc(l.drafts, func(o *draft) bool { return o.ID == ref.id })
+		if k < 0 || l.drafts[k].bad || len(l.drafts[k].Models) == 0 || len(d.Models) == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(d.Models, func(id string) bool { return contains(l.drafts[k].Models, id) }) {
+			d.r.problemIn(ref.node, ref.path, exprError{line: ref.line, message: fmt.Sprintf("rule %q runs for none of these models", ref.id)})
+		}
+	}
+}
+
 // each visits all nodes of an expression, the arguments of calls too.
 func each(n ast.Node, visit func(ast.Node)) {
 	walk(n, func(n ast.Node) bool {

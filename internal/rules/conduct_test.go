@@ -1,7 +1,10 @@
 package rules
 
 import (
+	"encoding/binary"
+	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -294,5 +297,27 @@ test.yaml:40: rules[6].when: finding wants the id of a rule in quotes (finding("
 `
 	if got != expect {
 		t.Errorf("problems\n%swant\n%s", got, expect)
+	}
+}
+
+func TestARuleOfOtherModelsIsNoCause(t *testing.T) {
+	other := strings.Replace(packYAML(`cold | when: temp_c < 1`), "washing-machine", "refrigerator", 1)
+	set, problems := Load(fstest.MapFS{"a.yaml": {Data: []byte(other)}, "b.yaml": {Data: []byte(packYAML(`slow | when: drain_s > 70 | cause: [cold]`))}}, testModels())
+	if len(problems) != 1 || problems[0].String() != `b.yaml:9: rules[0].cause[0]: rule "cold" runs for none of these models` || len(set.Rules()) != 1 {
+		t.Errorf("%v", problems)
+	}
+}
+
+// TestAnEpisodeOfAnEarlierFormatIsRead: what was written before there were levels, causes and flapping reads as it was meant.
+func TestAnEpisodeOfAnEarlierFormatIsRead(t *testing.T) {
+	b := []byte{0, 3, 2} // the first rule, open and live, told twice
+	for _, at := range []int64{5, 6, 7, never} {
+		b = binary.AppendVarint(b, at)
+	}
+	b = appendString(b, `[{"name":"drain_s","value":80,"at":"2026-01-01T00:00:00Z"}]`)
+	r := decoder{b: b}
+	e := r.episode()
+	if r.err != nil || len(r.b) > 0 || !e.open || !e.live || e.told != 2 || e.flapping || e.cause != -1 || e.ladder != nil || e.openedAt != 6 || e.clearing != never || len(e.evidence) != 1 {
+		t.Errorf("%+v %v", e, r.err)
 	}
 }

@@ -90,7 +90,7 @@ type loader struct {
 	categories []string
 	seen       map[string]string // rule id to the place it was seen first
 	builders   map[string]*builder
-	drafts     []*draft // read and not yet compiled
+	drafts     []*draft // read and not yet compiled; once in order, each stands behind those it looks at
 	rules      []*Rule
 	problems   []fleet.Problem
 }

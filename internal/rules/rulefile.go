@@ -87,6 +87,7 @@ func (l *loader) finish(d *draft) {
 	}
 	before := len(l.problems)
 	names := append([]string{}, l.check(d.r, d)...)
+	l.strangers(d)
 	if d.bad = d.bad || len(l.problems) > before; d.bad {
 		names = nil // what evidence the rule will have is not known; the rest of its texts is looked at all the same
 	}
