@@ -15,8 +15,8 @@ func newDetectAnomaly() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "anomaly --out DIR FILES...",
 		Short: "How unusual each value of one channel is, against the channel's own past",
-		Long: `Gives each row a score from 0 (as usual) to 1 (never seen the like), as columns timestamp and score. Scores from about 0.42
-on are worth a look; the first 100 values of a file score 0, and after an outburst others like it score less for some 1,000 values. A row without a value scores 0 and
+		Long: `Gives each row a score from 0 (as usual) to 1 (never seen the like), as columns timestamp and score. Scores from about 0.39
+on are worth a look, from 0.45 on if a false one is a nuisance; the first 100 values of a file score 0, and after an outburst others like it score less for some 1,000 values. A row without a value scores 0 and
 teaches nothing; a value that is no finite number is a mistake.`,
 		Example: `  aftercare detect anomaly --time timestamp --value drain_s --out scores exported/*.csv`,
 		Args:    cobra.MinimumNArgs(1),

@@ -36,11 +36,11 @@ func highest(s []float64) (at int) {
 	return at
 }
 
-// outstanding is a score that stands out; the threshold at which the public series are found best.
-const outstanding = 0.42
+// outstanding is a score that stands out. On the public series 0.39 is best, where a false one costs a ninth of a missed one.
+const outstanding = 0.45
 
 // TestAnomalyFinds: what does not belong is found soon after it begins, both ways; an undisturbed series is mostly left in peace.
-// Not every time: new extremes of plain noise are taken for news, and make deaf for a while.
+// Not every time: a new extreme of plain noise is news when it is far out.
 func TestAnomalyFinds(t *testing.T) {
 	cases := map[string]func(i int) float64{
 		"a level that stays":  func(i int) float64 { return map[bool]float64{true: 15}[i >= 3000] },
@@ -63,7 +63,7 @@ func TestAnomalyFinds(t *testing.T) {
 			}
 		}
 		t.Logf("%s: found %d of %d, %d false scores", name, found, series, wrong)
-		if found < series*4/5 || wrong > 2*series {
+		if found < series*9/10 || wrong > 2*series {
 			t.Errorf("%s: found %d of %d, with %d false scores in %d values", name, found, series, wrong, 2500*series)
 		}
 	}
