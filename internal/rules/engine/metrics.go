@@ -9,7 +9,7 @@ import (
 )
 
 type metrics struct {
-	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, setBack, takeovers, lost, counters, warmed prometheus.Counter
+	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, facts, unknownLimits, setBack, takeovers, lost, counters, warmed prometheus.Counter
 
 	batch            prometheus.Histogram
 	findings         *prometheus.CounterVec
@@ -37,19 +37,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		})
 	}
 	return &metrics{
-		readings:     counter("readings_total", "Readings stepped through the rules."),
-		evaluations:  counter("evaluations_total", "Rule conditions evaluated."),
-		late:         counter("late_total", "Readings older than the allowed lateness: history only."),
-		duplicates:   counter("duplicates_total", "Resends left out."),
-		outOfOrder:   counter("out_of_order_total", "Readings within the lateness: counted in windows, not as current values."),
-		unknownModel: counter("unknown_model_total", "Readings of a model without profile."),
-		badLines:     counter("bad_lines_total", "Lines of the journal that are not of the batch format."),
-		setBack:      counter("set_back_total", "Times the journal gave sequences out anew that were stepped before: it has lost records."),
-		counters:     counter("counter_lines_total", "Lines on how much a device was used, for history: one a device and day."),
-		warmed:       counter("warmed_devices_total", "Devices whose state was made from history."),
-		takeovers:    counter("takeovers_total", "Partitions taken over from a process that did not give them back."),
-		lost:         counter("lost_partitions_total", "Partitions that another process took over from this one."),
-		batch:        seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),
+		readings:      counter("readings_total", "Readings stepped through the rules."),
+		evaluations:   counter("evaluations_total", "Rule conditions evaluated."),
+		late:          counter("late_total", "Readings older than the allowed lateness: history only."),
+		duplicates:    counter("duplicates_total", "Resends left out."),
+		outOfOrder:    counter("out_of_order_total", "Readings within the lateness: counted in windows, not as current values."),
+		unknownModel:  counter("unknown_model_total", "Readings of a model without profile."),
+		badLines:      counter("bad_lines_total", "Lines of the journal that are not of the batch format."),
+		facts:         counter("facts_total", "Devices' facts taken in."),
+		unknownLimits: counter("unknown_limits_total", "Devices' own limits that no rule which runs for them has: a rule was changed or the name is wrong."),
+		setBack:       counter("set_back_total", "Times the journal gave sequences out anew that were stepped before: it has lost records."),
+		counters:      counter("counter_lines_total", "Lines on how much a device was used, for history: one a device and day."),
+		warmed:        counter("warmed_devices_total", "Devices whose state was made from history."),
+		takeovers:     counter("takeovers_total", "Partitions taken over from a process that did not give them back."),
+		lost:          counter("lost_partitions_total", "Partitions that another process took over from this one."),
+		batch:         seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),
 		findings: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "aftercare_rules_findings_total", Help: "Findings handed over.",
 		}, []string{"kind", "phase"}),
@@ -73,6 +75,8 @@ func (m *metrics) add(before, after rules.Counts) {
 	m.outOfOrder.Add(float64(after.OutOfOrder - before.OutOfOrder))
 	m.unknownModel.Add(float64(after.UnknownModel - before.UnknownModel))
 	m.badLines.Add(float64(after.BadLines - before.BadLines))
+	m.facts.Add(float64(after.Facts - before.Facts))
+	m.unknownLimits.Add(float64(after.UnknownLimits - before.UnknownLimits))
 }
 
 func (m *metrics) partition(p int, seq uint64, devices int) {
