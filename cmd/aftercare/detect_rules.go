@@ -27,7 +27,7 @@ func newDetectRules() *cobra.Command {
 		Short: "Which rules hold at each row, as on the server",
 		Long: `Runs rule packs over exported rows as if a device of the model had sent them, on simulated time, and gives each row a 1 for every rule whose
 episode is open after it, 0 for the others: columns time and one for each rule of the model. With "for", "clear" and the like an episode begins and ends as it
-would on the server. A column is a field's if it has its name or --columns says so; others are passed over. An empty cell is a field that was not sent. A
+would on the server, and one that comes and goes too often is kept open (flapping). A column is a field's if it has its name or --columns says so; others are passed over. An empty cell is a field that was not sent. A
 value that the model's profile does not allow is a mistake: the server would put the reading aside.`,
 		Example: `  aftercare detect rules --model washer-w7 --time timestamp --out held exported/*.csv
   aftercare detect rules --model washer-w7 --rules.dir my/rules --columns drain_s='Drain [s]' --every 10m --out held washes.csv`,
