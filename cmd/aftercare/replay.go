@@ -165,6 +165,7 @@ func printReplay(w io.Writer, r app.ReplayReport, took time.Duration) error {
 	fmt.Fprintf(&b, "%d devices, %.1f days from %s, %d messages in %.1f s (%.0f readings/s)\n", r.Devices, days,
 		r.From.UTC().Format(time.DateOnly), r.Messages, took.Seconds(), float64(r.In)/took.Seconds())
 	fmt.Fprintf(&b, "readings: %d in = %d stored + %d put aside%s + %d refused%s\n", r.In, r.Stored, total(r.Quarantined), byReason(r.Quarantined), total(r.Refused), byReason(r.Refused))
+	fmt.Fprintf(&b, "of the stored, %d came again and %d too late for rules\n", r.Resent, r.Late)
 	fmt.Fprintf(&b, "findings: %d opened, %d cleared; %d messages%s\n", r.Opened, r.Cleared, total(r.Told), byReason(r.Told))
 	for _, line := range r.BrokenLines {
 		fmt.Fprintln(&b, line)

@@ -10,6 +10,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/rules"
 )
 
 // replayDoor is the door that replayed messages come through, in metrics.
@@ -30,6 +31,10 @@ type ReplayReport struct {
 	Stored      int            `json:"stored"`
 	Quarantined map[string]int `json:"quarantined,omitempty"` // by reason
 	Refused     map[string]int `json:"refused,omitempty"`     // by reason
+
+	// Of those stored, what the rules left out.
+	Resent int `json:"resent"` // stepped before
+	Late   int `json:"late"`   // too old to count
 
 	Opened  int            `json:"opened"`
 	Cleared int            `json:"cleared"`
@@ -52,8 +57,8 @@ func (r *ReplayReport) told(channel, state string) {
 	r.Told[channel+" "+state]++
 }
 
-// conserved reads ingest's own counters and checks that nothing is lost: an error means that there is a mistake in it.
-func (r *ReplayReport) conserved(g prometheus.Gatherer) error {
+// conserved reads ingest's and the rules' own counters and checks that nothing is lost: an error means that there is a mistake in them.
+func (r *ReplayReport) conserved(g prometheus.Gatherer, states []*rules.State) error {
 	families, err := g.Gather()
 	if err != nil {
 		return fmt.Errorf("read the counters: %w", err)
@@ -81,6 +86,17 @@ func (r *ReplayReport) conserved(g prometheus.Gatherer) error {
 	}
 	if r.In != out || doors[replayDoor] < r.Messages {
 		return fmt.Errorf("READINGS ARE MISSING: %d came in, of %d messages, and %d were stored, put aside or refused", r.In, r.Messages, out)
+	}
+	stepped, bad := 0, uint64(0)
+	for _, s := range states {
+		c := s.Counts()
+		stepped += int(c.Readings)    //nolint:gosec // a count
+		r.Resent += int(c.Duplicates) //nolint:gosec // a count
+		r.Late += int(c.Late)         //nolint:gosec // a count
+		bad += c.BadLines + c.UnknownModel
+	}
+	if stepped != r.Stored || bad > 0 {
+		return fmt.Errorf("READINGS ARE MISSING: %d were stored, the rules stepped %d and could not read %d records", r.Stored, stepped, bad)
 	}
 	return nil
 }

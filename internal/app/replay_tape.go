@@ -2,8 +2,11 @@ package app
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"aftercare/internal/fleet"
 	"aftercare/internal/journal"
@@ -60,6 +63,23 @@ func (t *tape) take() []foundOn {
 	found := t.found
 	t.found = nil
 	return found
+}
+
+// summarise puts into every partition what the fleet as a whole looks like.
+func (t *tape) summarise(ctx context.Context, at time.Time) error {
+	parts := make([]rules.Aggregate, len(t.states))
+	for p := range t.states {
+		parts[p] = t.states[p].Aggregate()
+	}
+	body, err := json.Marshal(rules.MergeSummaries(parts, at))
+	if err != nil {
+		return fmt.Errorf("encode the summary of the fleet: %w", err)
+	}
+	records := make([]wire.Record, len(t.states))
+	for p := range records {
+		records[p] = wire.Record{Stream: wire.Readings, Partition: p, Kind: wire.KindSummary, Received: at, Body: body}
+	}
+	return t.Append(ctx, records)
 }
 
 // replayKeys lists the devices by serial.
