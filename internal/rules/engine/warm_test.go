@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,15 +170,24 @@ func TestWarmUp(t *testing.T) {
 
 // away is a past that fails so many times.
 type away struct {
+	mu    sync.Mutex
 	n     int
 	fails int
 }
 
 func (a *away) try() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.n++; a.n <= a.fails {
 		return errAway
 	}
 	return nil
+}
+
+func (a *away) tries() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.n
 }
 
 func (a *away) Facts(_ context.Context, partition int, each func(fleet.Facts) error) error {
@@ -188,8 +198,9 @@ func (a *away) Facts(_ context.Context, partition int, each func(fleet.Facts) er
 }
 
 func (a *away) Readings(_ context.Context, key fleet.DeviceKey, model string, from, to time.Time, each func(*fleet.Reading) error) error {
+	tries := a.tries()
 	for n := range int64(4) { // fails in between: it goes on where it was
-		if err := each(&fleet.Reading{Device: key, Model: model, Time: from.Add(time.Hour), Boot: 1, Seq: int64(a.n)*4 + n, HasSeq: true,
+		if err := each(&fleet.Reading{Device: key, Model: model, Time: from.Add(time.Hour), Boot: 1, Seq: int64(tries)*4 + n, HasSeq: true,
 			Fields: []fleet.Field{{Name: "drain_s", Value: fleet.Value{Float: 80}}}}); err != nil {
 			return err
 		}
@@ -267,8 +278,8 @@ func TestWhenItWarmsUp(t *testing.T) {
 			cfg.WarmUp = c.mode
 			p.start(cfg, set, true)
 			synctest.Wait()
-			if p.engine.Stats()[0].Stepped != 30 || a.n > 0 != c.want {
-				t.Errorf("%s: stepped %d, asked %d times", name, p.engine.Stats()[0].Stepped, a.n)
+			if p.engine.Stats()[0].Stepped != 30 || a.tries() > 0 != c.want {
+				t.Errorf("%s: stepped %d, asked %d times", name, p.engine.Stats()[0].Stepped, a.tries())
 			}
 			p.stop(t)
 		})
