@@ -17,6 +17,9 @@ var templateFields = []string{"Thing", "thing"}
 // checkTemplates parses the texts of a rule and compares the values they name with the rule's evidence, where
 // that is known (not nil).
 func checkTemplates(o object, evidence []string) {
+	if o.keys["text"] == nil {
+		return // noted already
+	}
 	langs, ok := o.r.object(resolve(o.keys["text"]), join(o.path, "text"))
 	if !ok {
 		return
