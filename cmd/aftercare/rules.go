@@ -19,8 +19,8 @@ import (
 )
 
 func newRules() *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Test rule packs, put them in force"}
-	cmd.AddCommand(newRulesTest(), newRulesActivate())
+	cmd := &cobra.Command{Use: "rules", Short: "Test rule packs, put them in force, ask why one did or did not find something"}
+	cmd.AddCommand(newRulesTest(), newRulesActivate(), newRulesExplain())
 	return cmd
 }
 

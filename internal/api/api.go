@@ -99,6 +99,13 @@ type (
 	Rules interface {
 		ActivateRules(ctx context.Context, packs map[string]string) (a fleet.RuleActivation, changed bool, problems []fleet.Problem, err error)
 	}
+	// Past is what rules went by: what is known of a device, and what came from it (oldest first, at most limit of each class,
+	// the newest ones). Rules is the hash of the rules in force.
+	Past interface {
+		Facts(ctx context.Context, key fleet.DeviceKey) (fleet.Facts, error)
+		Readings(ctx context.Context, key fleet.DeviceKey, model string, from, to time.Time, limit int) ([]fleet.Reading, error)
+		RulesInForce() string
+	}
 	// Links knows whether a device can be reached; false when nothing was ever heard of it.
 	Links interface {
 		State(key fleet.DeviceKey) (fleet.Link, bool)
@@ -131,6 +138,7 @@ type Deps struct {
 	Provisioner Provisioner
 	Claims      Claims
 	Rules       Rules
+	Past        Past
 	Links       Links
 	Agent       Agent
 	Log         *slog.Logger

@@ -12,6 +12,8 @@ import (
 
 	"aftercare/internal/config"
 	"aftercare/internal/fleet"
+	"aftercare/internal/history"
+	"aftercare/internal/registry"
 	"aftercare/internal/rules"
 	"aftercare/internal/store"
 	"aftercare/internal/wire"
@@ -248,3 +250,16 @@ func (d ruleDesk) ActivateRules(ctx context.Context, packs map[string]string) (f
 
 // sendPatience is how long a caller waits for the journal to have an activation.
 const sendPatience = 5 * time.Second
+
+// past is what the rules went by, as the API sees it.
+type past struct {
+	*history.History
+	r     *registry.Registry
+	rules *ruleset
+}
+
+func (p past) Facts(ctx context.Context, key fleet.DeviceKey) (fleet.Facts, error) {
+	return p.r.Facts(ctx, key)
+}
+
+func (p past) RulesInForce() string { return p.rules.Set().Hash() }

@@ -88,6 +88,9 @@ func TestRulesAndFactsReachEveryPartition(t *testing.T) {
 		return nil
 	})
 	says("in force already", true, "rules", "activate")
+	says("NOT OPEN: the first thing that is missing: condition holds", true, "rules", "explain", "reload-five", "WM-1", "--rules.dir", packs)
+	says("drain_s  is not known: never sent", true, "rules", "explain", "reload-five", "WM-1", "--rules.dir", packs)
+	says("did you mean", false, "rules", "explain", "reload-fiv", "WM-1", "--rules.dir", packs)
 	p.stop(t)
 	ids, facts := recorded(t, filepath.Join(dir, "journal"))
 	for partition, got := range ids {

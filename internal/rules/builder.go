@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/expr-lang/expr/ast"
+
 	"aftercare/internal/fleet"
 )
 
@@ -13,8 +15,9 @@ type builder struct {
 	cfg   Config
 	model *fleet.Model
 	p     *program
-	uses  []usage // by rule number
-	draft *draft  // the rule that is compiled
+	uses  []usage            // by rule number
+	draft *draft             // the rule that is compiled
+	trace map[ast.Node]value // what the parts of its conditions were compiled to
 }
 
 // minHold is the shortest time a value is taken to last without a newer one; defaultHold is for models without interval.

@@ -105,7 +105,16 @@ func (c *compiler) fail(n ast.Node, hint, format string, args ...any) value {
 	return value{slot: -1}
 }
 
+// expr compiles a part of an expression and keeps what came of it for those who ask why (explain.go).
 func (c *compiler) expr(n ast.Node) value {
+	v := c.node(n)
+	if c.b.trace != nil {
+		c.b.trace[n] = v
+	}
+	return v
+}
+
+func (c *compiler) node(n ast.Node) value {
 	switch n := n.(type) {
 	case *ast.IntegerNode:
 		return constant(float64(n.Value))

@@ -84,6 +84,7 @@ func (b *builder) add(d *draft) {
 // compile compiles all expressions of a rule. Its mistakes are in the result.
 func (b *builder) compile(d *draft) result {
 	b.draft = d
+	b.trace = map[ast.Node]value{}
 	res := result{program: b.p, rule: compiled{Rule: d.Rule, forMs: d.For.Milliseconds(), clearMs: d.ClearFor.Milliseconds()}}
 	if len(d.levels) > 0 {
 		res.rule.when, res.use = b.ladder(&res, d)
@@ -114,6 +115,11 @@ func (b *builder) compile(d *draft) result {
 	}
 	b.neverUseful(&res, d)
 	b.explain(&res, d)
+	res.rule.whenTrace, res.rule.clearTrace = traced{d.when.source.node, b.trace}, traced{d.clear.source.node, b.trace}
+	for i := range res.rule.levels {
+		res.rule.levels[i].trace = traced{d.levels[i].source.node, b.trace}
+	}
+	b.trace = nil
 	return res
 }
 

@@ -19,6 +19,7 @@ type level struct {
 	when     boolFn
 	forMs    int64
 	evidence []evidence
+	trace    traced
 }
 
 // ladder is where an episode of a rule with levels stands.

@@ -60,9 +60,11 @@ type compiled struct {
 	*Rule
 	when       boolFn
 	clear      boolFn // nil: when `when` is false, or for an event rule after quiet
-	clearCode  bool   // clear reads `code`
-	absence    bool   // when is about silence itself
-	lasting    bool   // when needs no fresh values: it may open through silence
+	whenTrace  traced
+	clearTrace traced
+	clearCode  bool // clear reads `code`
+	absence    bool // when is about silence itself
+	lasting    bool // when needs no fresh values: it may open through silence
 	forMs      int64
 	clearMs    int64
 	minHoldMs  int64
