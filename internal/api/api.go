@@ -99,11 +99,11 @@ type (
 	Rules interface {
 		ActivateRules(ctx context.Context, packs map[string]string) (a fleet.RuleActivation, changed bool, problems []fleet.Problem, err error)
 	}
-	// Past is what rules went by: what is known of a device, and what came from it (oldest first, at most limit of each class,
-	// the newest ones). Rules is the hash of the rules in force.
+	// Past is what rules went by: what is known of a device, and what came from it (oldest first, the newest limit of
+	// it; cut: there is more). RulesInForce is the hash of the rules in force.
 	Past interface {
 		Facts(ctx context.Context, key fleet.DeviceKey) (fleet.Facts, error)
-		Readings(ctx context.Context, key fleet.DeviceKey, model string, from, to time.Time, limit int) ([]fleet.Reading, error)
+		Readings(ctx context.Context, key fleet.DeviceKey, model string, from, to time.Time, limit int) (rs []fleet.Reading, cut bool, err error)
 		RulesInForce() string
 	}
 	// Links knows whether a device can be reached; false when nothing was ever heard of it.

@@ -52,7 +52,7 @@ type DevicePast struct {
 
 type pastOut struct{ Body DevicePast }
 
-// maxPast is how many readings of each class are answered at once.
+// maxPast is how many readings are answered at once.
 const maxPast = 50000
 
 func (a *api) past(ctx context.Context, in *pastIn) (*pastOut, error) {
@@ -74,20 +74,17 @@ func (a *api) past(ctx context.Context, in *pastIn) (*pastOut, error) {
 	if out.Body.Facts, err = a.deps.Past.Facts(ctx, d.Key); err != nil {
 		return nil, a.failed("get-past", err)
 	}
-	rs, err := a.deps.Past.Readings(ctx, d.Key, d.Model, from, to, maxPast)
+	rs, cut, err := a.deps.Past.Readings(ctx, d.Key, d.Model, from, to, maxPast)
 	if err != nil {
 		return nil, a.failed("get-past", err)
 	}
-	out.Body.Readings = make([]PastReading, 0, len(rs))
-	perClass := map[string]int{}
+	out.Body.Readings, out.Body.Cut = make([]PastReading, 0, len(rs)), cut
 	for i := range rs {
 		r := &rs[i]
 		p := PastReading{At: r.Time.UTC(), Class: r.Class.String(), Fields: a.fields(d.Model, r.Fields)}
 		if r.HasSeq {
 			p.Boot, p.Seq = &r.Boot, &r.Seq
 		}
-		perClass[p.Class]++
-		out.Body.Cut = out.Body.Cut || perClass[p.Class] >= maxPast
 		out.Body.Readings = append(out.Body.Readings, p)
 	}
 	return out, nil

@@ -251,15 +251,29 @@ func (d ruleDesk) ActivateRules(ctx context.Context, packs map[string]string) (f
 // sendPatience is how long a caller waits for the journal to have an activation.
 const sendPatience = 5 * time.Second
 
-// past is what the rules went by, as the API sees it.
-type past struct {
-	*history.History
-	r     *registry.Registry
-	rules *ruleset
+// bygone is what the rules went by, as the API sees it.
+type bygone struct {
+	history *history.History
+	r       *registry.Registry
+	rules   *ruleset
 }
 
-func (p past) Facts(ctx context.Context, key fleet.DeviceKey) (fleet.Facts, error) {
-	return p.r.Facts(ctx, key)
+func (b bygone) Readings(ctx context.Context, key fleet.DeviceKey, model string, from, to time.Time, limit int) (out []fleet.Reading, cut bool, err error) {
+	err = b.history.Readings(ctx, key, model, from, to, func(r *fleet.Reading) error {
+		if len(out) == 2*limit { // keep the newest, without moving all of them each time
+			out, cut = append(out[:0], out[limit:]...), true
+		}
+		out = append(out, *r)
+		return nil
+	})
+	if n := len(out) - limit; n > 0 {
+		out, cut = out[n:], true
+	}
+	return out, cut, err
 }
 
-func (p past) RulesInForce() string { return p.rules.Set().Hash() }
+func (b bygone) Facts(ctx context.Context, key fleet.DeviceKey) (fleet.Facts, error) {
+	return b.r.Facts(ctx, key)
+}
+
+func (b bygone) RulesInForce() string { return b.rules.Set().Hash() }
