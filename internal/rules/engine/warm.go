@@ -89,7 +89,7 @@ func (w *worker) wantsWarm(ctx context.Context) (want bool, first uint64, begins
 // lies behind what is known is late and counts for nothing, but for the last minutes, which may be twice in a window.
 func (w *worker) warm(ctx context.Context, first uint64, begins time.Time) error {
 	start := time.Now()
-	w.log.Warn("the rules are made from history: no snapshot is whole, and the journal begins later", "journal_begins", begins)
+	w.log.Warn("the state of the rules is made from history, up to where the journal begins", "warm_up", w.cfg.WarmUp, "snapshot", len(w.snaps.gens) > 0, "journal_begins", begins)
 	w.warming.set(func(v *warming) { v.active, v.devices, v.done, v.cause = true, 0, 0, nil })
 	defer w.warming.set(func(v *warming) { v.active = false })
 	state := rules.NewState(w.set)
