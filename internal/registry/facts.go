@@ -75,7 +75,7 @@ func (r *Registry) SendFacts(ctx context.Context, log FactsLog) error {
 	mark := fleet.FactsMark{Rev: sent + 1}
 	for {
 		page, last, err := r.store.UnsentFacts(ctx, mark, factsPage)
-		if err != nil || len(page) == 0 {
+		if err != nil {
 			return err
 		}
 		now := r.now()
@@ -86,14 +86,16 @@ func (r *Registry) SendFacts(ctx context.Context, log FactsLog) error {
 				*text = clip(*text)
 			}
 		}
-		if err := log.AppendFacts(ctx, page); err != nil {
-			return fmt.Errorf("append facts of %d devices: %w", len(page), err)
+		if len(page) > 0 {
+			if err := log.AppendFacts(ctx, page); err != nil {
+				return fmt.Errorf("append facts of %d devices: %w", len(page), err)
+			}
+			r.metrics.facts.Add(float64(len(page)))
+			mark = last
 		}
-		r.metrics.facts.Add(float64(len(page)))
-		mark = last
-		whole := last.Rev - 1 // the next page may begin with others of last.Rev
-		if len(page) < factsPage {
-			whole = last.Rev
+		whole := mark.Rev - 1 // the next page may begin with others of that revision
+		if len(page) < factsPage && mark.Device != (fleet.DeviceKey{}) {
+			whole = mark.Rev
 		}
 		if whole > sent {
 			if err := r.store.MarkFactsSent(ctx, whole); err != nil {
