@@ -25,7 +25,7 @@ func newPages(s *server) (*pages, error) {
 	door := doors{s.ingest, s.journal, s.store}
 	sources := web.Deps{
 		Cases: s.store, Stories: s.store, Devices: people{s.store, s.registry}, Models: s.registry, Mail: s.store, History: s.history,
-		Doors: door, Mender: door, Commander: orders{s.commands}, Links: s.presence, Agent: desk{s.cases}, Feed: s.hub, Teller: s.words, Log: s.log, Registerer: s.metrics,
+		Doors: door, Mender: door, Commander: orders{s.commands}, Links: s.presence, Care: care{s.registry, s.rules}, Agent: desk{s.cases}, Feed: s.hub, Teller: s.words, Log: s.log, Registerer: s.metrics,
 	}
 	w, err := web.New(s.cfg.Web, sources)
 	if err != nil {
@@ -54,4 +54,20 @@ func (p people) Person(_ context.Context, tenant, id string) (*fleet.Person, err
 		return x, nil
 	}
 	return nil, fleet.Errorf(fleet.CodeNotFound, "there is no person %q", id)
+}
+
+// care is what rules know of devices, as the pages see it.
+type care struct {
+	*registry.Registry
+	rules *ruleset
+}
+
+// Limit returns the value and the unit of a limit that a rule in force names.
+func (c care) Limit(rule, name string) (usual float64, unit string, ok bool) {
+	for _, r := range c.rules.Set().Rules() {
+		if l, found := r.Limits[name]; found && r.ID == rule {
+			return l.Value, l.Unit, true
+		}
+	}
+	return 0, "", false
 }

@@ -62,6 +62,12 @@ type (
 		SendCommand(ctx context.Context, c fleet.Command) (fleet.Command, error)
 		Commands(ctx context.Context, f fleet.CommandFilter) ([]fleet.Command, error)
 	}
+	// Care reads what rules know of a device besides its readings, and what a rule's named limit is for devices without one of
+	// their own; false when there is no such limit.
+	Care interface {
+		Facts(ctx context.Context, key fleet.DeviceKey) (fleet.Facts, error)
+		Limit(rule, name string) (usual float64, unit string, ok bool)
+	}
 	// Links knows whether a device can be reached; false when nothing was ever heard of it.
 	Links interface {
 		State(key fleet.DeviceKey) (fleet.Link, bool)
@@ -101,6 +107,7 @@ type Deps struct {
 	Mender     Mender
 	Commander  Commander
 	Links      Links
+	Care       Care
 	Agent      Agent
 	Feed       Feed
 	Teller     Teller

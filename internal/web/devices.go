@@ -109,6 +109,7 @@ type devicePage struct {
 	LatestAt time.Time
 	NoData   bool // history does not answer
 	Link     *linkRow
+	Care     []careRow // what rules know of it
 	Commands commandBox
 	Cases    []caseRow
 	Messages []messageRow
@@ -174,6 +175,9 @@ func (s *Web) deviceOne(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := p.commands(s, r); err != nil {
+		return err
+	}
+	if err := p.care(ctx, s); err != nil {
 		return err
 	}
 	if l, ok := s.deps.Links.State(d.Key); ok {

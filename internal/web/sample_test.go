@@ -54,6 +54,7 @@ func sampleModels() []fleet.Model {
 		m("printer-p9", "office-printer", "office printer", "Bürodrucker", []string{"fuser_c"}, field("fuser_c", fleet.Float, "°C", "fuser temperature", "Fixiertemperatur")),
 		m("charger-e1", "ev-charger", "car charger", "Wallbox", []string{"contact_c"}, field("contact_c", fleet.Float, "°C", "contact temperature", "Kontakttemperatur")),
 	}
+	models[0].Components = []fleet.Component{{Name: "drain-pump", Label: fleet.Words{"en": "drain pump", "de": "Ablaufpumpe"}}}
 	models[0].Commands = []fleet.CommandSpec{{Name: "identify", Label: fleet.Words{"en": "identify", "de": "sich zeigen"}}, {Name: "restart", Label: fleet.Words{"en": "restart", "de": "neu starten"}, Disruptive: true}}
 	models[4].FaultCodes = []fleet.FaultCode{{Code: "E18", Meaning: fleet.Words{"en": "the paper path is blocked", "de": "der Papierweg ist blockiert"},
 		Cause: fleet.Words{"en": "a torn sheet behind the fuser", "de": "ein gerissenes Blatt hinter der Fixiereinheit"}, Remedy: fleet.Words{"en": "open the rear flap and pull the sheet out downwards", "de": "hintere Klappe öffnen und das Blatt nach unten herausziehen"}, Part: "fuser unit"}}
