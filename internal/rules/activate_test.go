@@ -222,3 +222,16 @@ func TestReadActivation(t *testing.T) {
 		t.Error("a mistake is not told")
 	}
 }
+
+func TestActivationBeginsTheWaitOfLevelsAnew(t *testing.T) {
+	rule := func(danger string) string {
+		return `hot | levels: [{severity: watch, when: drain_s > 40}, {severity: danger, when: ` + danger + `, for: 2h}]`
+	}
+	l := newLife(t, rule("drain_s > 50"))
+	wantSeverities(t, l.send(0, "drain_s=60"), "opened watch")
+	wantSeverities(t, l.send(100*minute, "drain_s=60"))
+	l.step(activation(t, t0.Add(101*minute), packYAML(rule("drain_s > 55"))))
+	wantSeverities(t, l.send(102*minute, "drain_s=60"))
+	wantSeverities(t, l.send(130*minute, "drain_s=60")) // two hours after the old level began to hold
+	wantSeverities(t, l.send(222*minute, "drain_s=60"), "updated danger")
+}

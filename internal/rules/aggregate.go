@@ -70,7 +70,7 @@ func (a *Aggregating) add(d *device) {
 	firmware, batch := d.build()
 	for i := range d.p.rules {
 		rule := d.p.rules[i].ID
-		open := d.isOpen(i) || d.openedLately(i)
+		open := d.isOpen(i) || d.openedLately(i, now)
 		k := rateKey{d.key.Tenant, d.p.model, firmware, batch, rule}
 		r := a.rates[k]
 		if r == nil {
@@ -84,9 +84,10 @@ func (a *Aggregating) add(d *device) {
 	}
 }
 
-// openedLately reports whether an opening of a rule is remembered, which it is for as long as its flapping looks back.
-func (d *device) openedLately(rule int) bool {
-	return d.opened != nil && slices.ContainsFunc(*d.opened, func(o openings) bool { return o.rule == rule })
+// openedLately reports whether a rule opened not longer ago than its flapping looks back.
+func (d *device) openedLately(rule int, now int64) bool {
+	o := d.openings(rule)
+	return o != nil && d.p.rules[rule].Flapping.Times > 0 && now-o.at[len(o.at)-1] < d.p.rules[rule].lookback()
 }
 
 // Result is the aggregate, once Go has reported that all devices were seen. Rates of rules that no device has are left out unless a rule

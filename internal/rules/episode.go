@@ -85,8 +85,8 @@ func (s *State) open(d *device, i, at int) {
 		s.keep(d, rule, at)
 		return
 	}
-	e.open, e.live, e.openedAt, e.lastTrue = true, !s.uploading(d), now, now
-	e.flapping = d.opens(i, now)
+	e.open, e.live, e.openedAt, e.lastTrue = true, !s.uploading(d), d.afterOpenings(i, now), now
+	e.flapping = d.opens(i, e.openedAt)
 	if e.evidence == nil {
 		e.evidence = s.explain(rule.shown(e))
 	}
@@ -124,7 +124,7 @@ func (s *State) hold(d *device, i, at int) {
 	if e.flapping {
 		quiet = max(quiet, rule.quietMs)
 	}
-	held := now-e.openedAt >= rule.minHoldMs
+	held := rule.minHoldMs == 0 || now-e.openedAt >= rule.minHoldMs
 	if rule.event && rule.clear == nil { // it ends when its event has not come again for a while
 		if held && now-e.lastTrue >= quiet {
 			s.clear(d, rule, at)
@@ -202,7 +202,9 @@ func (ev *evidence) at(e *env) (fleet.Evidence, bool) {
 			return out, false
 		}
 		if ev.value.within != nil {
-			out.Low, out.High, out.HasRange = ev.value.within(e)
+			if low, high, ok := ev.value.within(e); ok && finite(low) && finite(high) {
+				out.Low, out.High, out.HasRange = low, high, true
+			}
 		}
 	case boolean:
 		t := ev.value.cond(e)

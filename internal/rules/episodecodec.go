@@ -87,7 +87,7 @@ func keep(d *device, m *mapping, e episode, gone []episode) []episode {
 	switch n := len(rule.levels); {
 	case n == 0:
 		e.ladder = nil
-	case e.ladder == nil || len(e.ladder.held) != n || e.ladder.at >= n:
+	case e.ladder == nil || !same || len(e.ladder.held) != n || e.ladder.at >= n:
 		at := 0
 		if e.ladder != nil {
 			at = min(e.ladder.at, n-1)

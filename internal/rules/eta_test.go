@@ -169,3 +169,28 @@ func TestEtaInARule(t *testing.T) {
 	}
 	t.Error("it never opened")
 }
+
+// TestBoundsOfHugeNumbers: whatever a device sends, evidence holds no bound that is not a number.
+func TestBoundsOfHugeNumbers(t *testing.T) {
+	bounds := 0
+	for _, scale := range []float64{1e-170, 1e-160, 1e-155, 1e-150, 1, 1e140, 1e150, 1e153, 1e155, 1e160} {
+		for _, limit := range []string{"0", "1", "1e150", "1e155", "1e300"} {
+			l := newLife(t, `e | when: eta(vibration_mm_s, `+limit+`, "5m") >= 0 | evidence: ['eta(vibration_mm_s, `+limit+`, "5m")']`)
+			for i := range 40 {
+				r := l.reading(fleet.Telemetry, time.Duration(i)*20*time.Second, "")
+				v := scale * (float64(i) + 0.01*float64(i*i%7))
+				r.Fields = []fleet.Field{{Name: "vibration_mm_s", Value: fleet.Value{Type: fleet.Float, Float: v}}}
+				for _, f := range l.sendReading(r) {
+					if e := f.Evidence[0]; !finite(e.Low) || !finite(e.High) {
+						t.Errorf("scale %g, limit %s: %+v", scale, limit, e)
+					} else if e.HasRange {
+						bounds++
+					}
+				}
+			}
+		}
+	}
+	if bounds == 0 {
+		t.Error("no bounds were seen")
+	}
+}

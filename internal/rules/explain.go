@@ -101,7 +101,7 @@ func (s *State) Explain(key fleet.DeviceKey, rule string) (Explanation, error) {
 	if d.clock == never {
 		now = s.clock // nothing was ever heard of it
 	}
-	s.env = env{d: d, now: now}
+	s.env = s.look(d, now)
 	x := Explanation{Rule: r.ID, Version: r.Version, Device: key, Model: d.p.model, At: moment(now), State: "quiet"}
 	if t := d.newest[fleet.Telemetry]; t != never {
 		x.Last = moment(t)

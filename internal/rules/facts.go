@@ -79,6 +79,9 @@ func (s *State) learnOf(f *fleet.Facts) {
 	s.touch(d)
 	d.facts = fresh
 	s.bindFacts(d)
+	if len(s.kinds) > 2*s.devices.n+rosterBlock {
+		s.tidyKinds()
+	}
 	for name := range f.Limits {
 		if _, ok := d.p.limits[name]; !ok {
 			s.counts.UnknownLimits++ // of another model's rule, or one that is gone
@@ -139,6 +142,17 @@ func (s *State) bindFacts(d *device) {
 				m.own = slices.Repeat([]float64{math.NaN()}, len(d.p.limits))
 			}
 			m.own[i] = v
+		}
+	}
+}
+
+// tidyKinds lets go of the kinds that no device is of any more.
+func (s *State) tidyKinds() {
+	clear(s.kinds)
+	for i := range s.devices.n {
+		if d := s.devices.at(i); d.facts != nil {
+			k := d.facts.kind
+			s.kinds[kindKey{p: d.p, firmware: k.firmware, hardware: k.hardware, batch: k.batch, region: k.region}] = k
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -196,4 +197,16 @@ func TestDevicesOfAKindShareWhatTheyHaveInCommon(t *testing.T) {
 	if kind("A") != kind("B") || kind("A") == kind("C") || kind("A").out != nil || kind("C").out == nil {
 		t.Errorf("%p %p %p", kind("A"), kind("B"), kind("C"))
 	}
+}
+
+func TestKindsThatNoDeviceIsOfAreForgotten(t *testing.T) {
+	l := newLife(t, `old | when: drain_s > 70 | applies: {firmware: "<2"}`)
+	for i := range 5000 {
+		l.facts(time.Duration(i)*time.Second, fleet.Facts{Firmware: fmt.Sprintf("1.%d", i)})
+	}
+	if n := len(l.s.kinds); n > 2*rosterBlock {
+		t.Errorf("%d kinds of one device", n)
+	}
+	want(t, l.send(2*hour, "drain_s=80"), "old opened")
+	want(t, l.facts(3*hour, fleet.Facts{Firmware: "2.0"}), "old cleared")
 }

@@ -25,24 +25,54 @@ type openings struct {
 	at   []int64
 }
 
+// lookback is how long an opening of the rule is remembered, in ms.
+func (r *compiled) lookback() int64 {
+	if r.Flapping.Times == 0 {
+		return defaultFlapping.Within.Milliseconds()
+	}
+	return r.Flapping.Within.Milliseconds()
+}
+
+// openings returns when a rule opened lately; nil: it did not.
+func (d *device) openings(rule int) *openings {
+	if d.opened == nil {
+		return nil
+	}
+	k := slices.IndexFunc(*d.opened, func(o openings) bool { return o.rule == rule })
+	if k < 0 {
+		return nil
+	}
+	return &(*d.opened)[k]
+}
+
+// afterOpenings is now, or a millisecond behind an opening of the same rule at the same time: the moment is what tells one
+// episode from the next, and the clock of a device may stand still.
+func (d *device) afterOpenings(rule int, now int64) int64 {
+	at := now
+	if o := d.openings(rule); o != nil {
+		for _, was := range o.at {
+			if now <= was && was < now+1000 {
+				at = max(at, was+1)
+			}
+		}
+	}
+	return at
+}
+
 // opens notes an opening and reports whether it is one too many.
 func (d *device) opens(rule int, now int64) bool {
 	d.forgetOpenings(now)
 	r := d.p.rules[rule].Flapping
-	if r.Times == 0 {
-		return false
-	}
 	if d.opened == nil {
 		d.opened = &[]openings{}
 	}
-	k := slices.IndexFunc(*d.opened, func(o openings) bool { return o.rule == rule })
-	if k < 0 {
+	o := d.openings(rule)
+	if o == nil {
 		*d.opened = append(*d.opened, openings{rule: rule})
-		k = len(*d.opened) - 1
+		o = &(*d.opened)[len(*d.opened)-1]
 	}
-	o := &(*d.opened)[k]
 	o.at = append(o.at, now)
-	if extra := len(o.at) - r.Times; extra > 0 {
+	if extra := len(o.at) - max(r.Times, 1); extra > 0 {
 		o.at = slices.Delete(o.at, 0, extra)
 	}
 	return len(o.at) == r.Times && now-o.at[0] < r.Within.Milliseconds()
@@ -54,7 +84,7 @@ func (d *device) forgetOpenings(now int64) {
 		return
 	}
 	*d.opened = slices.DeleteFunc(*d.opened, func(o openings) bool {
-		return now-o.at[len(o.at)-1] >= d.p.rules[o.rule].Flapping.Within.Milliseconds()
+		return now-o.at[len(o.at)-1] >= d.p.rules[o.rule].lookback()
 	})
 	if len(*d.opened) == 0 {
 		d.opened = nil

@@ -293,3 +293,20 @@ func TestChangeOfModelKeepsWhatBothKnow(t *testing.T) {
 	r.Model = "washer-w1"
 	want(t, l.sendReading(r), "slow cleared")
 }
+
+// TestWakesOfADeviceStayFew: a timer that waits for days beside one of minutes that comes and goes.
+func TestWakesOfADeviceStayFew(t *testing.T) {
+	l := newLife(t, `far | when: drain_s > 70 | for: 14d`, `near | when: vibration_mm_s > 70 | for: 1m | flapping: off`)
+	for i := range 5000 {
+		at := time.Duration(i) * 4 * minute
+		l.send(at, "drain_s=80 vibration_mm_s=80")
+		l.send(at+2*minute, "vibration_mm_s=1")
+	}
+	if n := len(l.s.wakes.list); n > 2*rosterBlock {
+		t.Errorf("%d entries for one device", n)
+	}
+	l.all = nil
+	l.send(14*day-minute, "drain_s=80")
+	want(t, l.all)
+	want(t, l.tick(14*day+minute), "far opened")
+}

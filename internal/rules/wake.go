@@ -4,7 +4,12 @@ import "aftercare/internal/fleet"
 
 // wakeHeap orders the devices that want to be looked at without a reading of theirs. A device may have entries that are
 // out of date: they are found stale when they come up, because its own wake says another time.
-type wakeHeap []wakeEntry
+//
+// Those are let go of once they may be more than the others: a timer of days is entered again after each of minutes.
+type wakeHeap struct {
+	list []wakeEntry
+	full int // when list is this long, it is looked through
+}
 
 type wakeEntry struct {
 	at int64
@@ -17,8 +22,11 @@ func (e wakeEntry) before(o wakeEntry) bool {
 }
 
 func (h *wakeHeap) push(e wakeEntry) {
-	*h = append(*h, e)
-	a := *h
+	if len(h.list) >= h.full {
+		h.tidy()
+	}
+	h.list = append(h.list, e)
+	a := h.list
 	for i := len(a) - 1; i > 0; {
 		up := (i - 1) / 2
 		if !a[i].before(a[up]) {
@@ -30,12 +38,18 @@ func (h *wakeHeap) push(e wakeEntry) {
 }
 
 func (h *wakeHeap) pop() wakeEntry {
-	a := *h
+	a := h.list
 	top := a[0]
 	last := len(a) - 1
 	a[0], a[last] = a[last], wakeEntry{}
-	a = a[:last]
-	for i := 0; ; {
+	h.list = a[:last]
+	h.down(0)
+	return top
+}
+
+// down brings an entry to its place among those below it.
+func (h *wakeHeap) down(i int) {
+	for a := h.list; ; {
 		least := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(a); c++ {
 			if a[c].before(a[least]) {
@@ -43,13 +57,31 @@ func (h *wakeHeap) pop() wakeEntry {
 			}
 		}
 		if least == i {
-			break
+			return
 		}
 		a[i], a[least] = a[least], a[i]
 		i = least
 	}
-	*h = a
-	return top
+}
+
+// tidy leaves each device its one entry that is not out of date.
+func (h *wakeHeap) tidy() {
+	kept := h.list[:0]
+	for _, e := range h.list {
+		if e.d.wake == e.at {
+			kept = append(kept, e)
+			e.d.wake = never // an entry of the same time is one too many
+		}
+	}
+	clear(h.list[len(kept):])
+	for _, e := range kept {
+		e.d.wake = e.at
+	}
+	h.list = kept
+	for i := len(kept)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
+	h.full = 2*len(kept) + rosterBlock
 }
 
 // schedule computes when the device's next timer is due, on its own clock and on the partition's.
@@ -67,8 +99,8 @@ func (s *State) schedule(d *device) {
 		want = min(want, d.heard+s.cfg.Quiet.Milliseconds())
 	}
 	if want < d.wake {
-		d.wake = want
 		s.wakes.push(wakeEntry{at: want, d: d})
+		d.wake = want
 	}
 }
 
@@ -95,7 +127,7 @@ func (d *device) waiting() bool {
 // runWakes looks at the devices whose time has come.
 func (s *State) runWakes() {
 	now := s.partition()
-	for len(s.wakes) > 0 && s.wakes[0].at <= now {
+	for len(s.wakes.list) > 0 && s.wakes.list[0].at <= now {
 		e := s.wakes.pop()
 		if e.d.wake != e.at {
 			continue

@@ -344,3 +344,28 @@ func TestConfigNamesFieldAndValue(t *testing.T) {
 }
 
 var _ wire.Source = (*source)(nil)
+
+// TestCountersAreHandedOverInPieces: of whole lines, however long one is.
+func TestCountersAreHandedOverInPieces(t *testing.T) {
+	set := loadRules(t, "slow", "when: drain_s > 70")
+	m := newMemory()
+	w := New(DefaultConfig(), set, Deps{Partitions: 1, Log: m, Findings: m, Snapshots: m, Alone: true}).workers[0]
+	w.lease, w.state = w.owners.lease(1), rules.NewState(set)
+	var lines strings.Builder
+	for _, n := range []int{10, countedBytes - 20, 300, 2 * countedBytes, 7, countedBytes - 1, 1} {
+		lines.WriteString(strings.Repeat("x", n) + "\n")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := w.count(ctx, []byte(lines.String())); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range m.counted {
+		if !strings.HasSuffix(part, "\n") || len(part) > countedBytes && strings.Count(part, "\n") > 1 {
+			t.Errorf("a piece of %d bytes", len(part))
+		}
+	}
+	if strings.Join(m.counted, "") != lines.String() {
+		t.Error("the pieces are not what was counted")
+	}
+}

@@ -140,12 +140,12 @@ func (w *worker) relive(ctx context.Context, state *rules.State, f *fleet.Facts,
 	if err != nil {
 		return nil, err
 	}
-	rec, err := wire.EncodeFacts(w.partition, from, *f)
-	if err != nil {
-		return nil, err
-	}
 	state.Rewind(from)
-	state.Step(&rec, nil)
+	if rec, err := wire.EncodeFacts(w.partition, from, *f); err != nil {
+		w.log.Error("a device's rules go on without its facts", "error", err)
+	} else {
+		state.Step(&rec, nil)
+	}
 	recount := func() {
 		if counters != nil {
 			state.Recount(f.Device, f.Model, counted.UnixMilli(), counters)

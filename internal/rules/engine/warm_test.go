@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -238,6 +239,30 @@ func TestWarmUpWaitsForHistory(t *testing.T) {
 		if got := m.marks(); len(got) != 1 { // it is open, and nobody was told
 			t.Errorf("findings %v", got)
 		}
+	})
+}
+
+// oddFacts are facts that cannot be encoded.
+type oddFacts struct{ *away }
+
+func (oddFacts) Facts(_ context.Context, partition int, each func(fleet.Facts) error) error {
+	return each(fleet.Facts{Device: fleet.DeviceKey{Tenant: "demo", Serial: "A2"}, Model: "washer-w7", Limits: map[string]float64{"slow.top": math.NaN()}})
+}
+
+// TestWarmUpIsNotStoppedByOneDevice: no partition stands still because something about one device is broken.
+func TestWarmUpIsNotStoppedByOneDevice(t *testing.T) {
+	set := loadRules(t, "slow", "when: drain_s > 70")
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		m.readings(0, 30, 80)
+		m.trimmed = 20
+		p := &process{log: m, found: m, store: m, past: oddFacts{&away{}}}
+		p.start(DefaultConfig(), set, true)
+		pass(time.Minute)
+		if got := p.engine.Stats()[0].Stepped; got != 30 {
+			t.Errorf("stepped %d", got)
+		}
+		p.stop(t)
 	})
 }
 

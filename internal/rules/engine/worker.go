@@ -240,7 +240,11 @@ func (w *worker) count(ctx context.Context, lines []byte) error {
 	for len(lines) > 0 {
 		part := lines
 		if len(part) > countedBytes {
-			part = part[:bytes.LastIndexByte(part[:countedBytes], '\n')+1] // a line has some kilobytes
+			end := bytes.LastIndexByte(part[:countedBytes], '\n')
+			if end < 0 { // a line has some kilobytes, but for a model with hundreds of counters
+				end = bytes.IndexByte(part, '\n')
+			}
+			part = part[:end+1]
 		}
 		err := w.hand(ctx, "handing over counters", func(ctx context.Context) error {
 			return w.deps.Findings.Count(ctx, w.partition, w.state.Now(), part)
