@@ -64,7 +64,7 @@ func (c *compiler) call(n *ast.CallNode) value {
 	name, _ := fieldName(n.Callee)
 	i := slices.IndexFunc(functions, func(f function) bool { return f.name == name })
 	if i < 0 {
-		return c.fail(n, didYouMean(name, functionNames()), "unknown function %q", clip(n.Callee.String()))
+		return c.fail(n, hintFunction(name), "unknown function %q", clip(n.Callee.String()))
 	}
 	if f := functions[i]; len(n.Arguments) < f.min || len(n.Arguments) > f.max {
 		return c.fail(n, "write "+f.form, "%s wants %d argument(s), found %d", name, f.min, len(n.Arguments))

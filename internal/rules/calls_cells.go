@@ -177,14 +177,8 @@ func (c *compiler) codes(n *ast.CallNode) value {
 	if !ok {
 		return value{slot: -1}
 	}
-	if known := c.b.model.FaultCodes; len(known) > 0 {
-		names := make([]string, len(known))
-		for i := range known {
-			names[i] = known[i].Code
-		}
-		if !contains(names, code) {
-			return c.fail(n.Arguments[0], didYouMean(code, names), "model %s has no code %q", c.b.model.ID, clip(code))
-		}
+	if known := c.b.codes(); len(known) > 0 && !contains(known, code) {
+		return c.fail(n.Arguments[0], didYouMean(code, known), "model %s has no code %q", c.b.model.ID, clip(code))
 	}
 	d, ok := c.span(n, "codes", `"E18"`)
 	if !ok {

@@ -153,7 +153,7 @@ func (l *loader) order() {
 			case to == nil && l.seen[ref.id] != "": // it is there and has a mistake of its own
 				continue
 			case to == nil:
-				mistake.message, mistake.hint = fmt.Sprintf("unknown rule %q", clip(ref.id)), didYouMean(ref.id, ids)
+				mistake.message, mistake.hint = fmt.Sprintf("unknown rule %q", clip(ref.id)), hintRule(ref.id, ids)
 			case state[to] == begun:
 				circle := append(slices.Clone(trail[slices.Index(trail, to.ID):]), to.ID)
 				for _, id := range circle {

@@ -137,7 +137,7 @@ func (c *compiler) node(n ast.Node) value {
 	case *ast.CallNode:
 		return c.call(n)
 	case *ast.BuiltinNode:
-		return c.fail(n, didYouMean(n.Name, functionNames()), "unknown function %q", n.Name)
+		return c.fail(n, hintFunction(n.Name), "unknown function %q", n.Name)
 	default:
 		return c.fail(n, "", "%s is not part of the rule language", clip(n.String()))
 	}
@@ -161,7 +161,7 @@ func (c *compiler) field(n ast.Node) (int, bool) {
 	spec := c.b.spec(name)
 	if spec == nil {
 		c.missing = append(c.missing, name)
-		c.fail(n, c.b.near(name), "unknown field %q of model %s", name, c.b.model.ID)
+		c.fail(n, c.b.hintField(name), "unknown field %q of model %s", name, c.b.model.ID)
 		return 0, false
 	}
 	i := c.b.slot(*spec)

@@ -24,9 +24,9 @@ type result struct {
 	program  *program // what it was compiled into
 }
 
-// check compiles a rule for every model in scope, on trial, notes the mistakes and fills in d.Models. It returns the names of
-// the evidence, which are the same for all models.
-func (l *loader) check(r *reader, d *draft) (names []string) {
+// check compiles a rule for every model in scope, on trial, notes the mistakes and fills in d.Models. It returns the evidence
+// that texts may name, which is the same for all models.
+func (l *loader) check(r *reader, d *draft) (told []telling) {
 	sc := d.to
 	var nearest *result // of a model that lacks fields: the one with most fields among those that lack fewest
 	lacking, fields := 0, 0
@@ -54,10 +54,7 @@ func (l *loader) check(r *reader, d *draft) (names []string) {
 		if much := l.builder(id).p.over(res.program); much != "" && len(res.mistakes) == 0 {
 			note(mistake{at: d.when, err: exprError{message: much, hint: "fewer windows, or the same ones in several rules"}})
 		}
-		names = names[:0]
-		for _, e := range res.rule.evidence {
-			names = append(names, e.name)
-		}
+		told = res.rule.tells()
 		d.Models = append(d.Models, id)
 	}
 	if lacking > 0 && lacking == len(sc.models) { // no model of the category has all the fields: misspelt, not absent
@@ -71,7 +68,8 @@ func (l *loader) check(r *reader, d *draft) (names []string) {
 			r.problem(n, join(d.path, "limits."+name), "limits."+name+" in a condition", "limit %q is not used", name)
 		}
 	}
-	return names
+	l.strangeCodes(d)
+	return told
 }
 
 // add compiles a rule that was checked into the model's program.

@@ -96,7 +96,7 @@ func (d *draft) readConduct(o object) {
 	if s, n := o.text("in_storage", false); n != nil {
 		v, err := strconv.ParseBool(s)
 		if err != nil {
-			r.problem(n, join(o.path, "in_storage"), "true or false", "want true or false, found %q", clip(s))
+			r.problem(n, join(o.path, "in_storage"), "", "want true or false, found %q", clip(s))
 		}
 		d.InStorage = v
 	}
@@ -118,6 +118,9 @@ func readFlapping(o object) Flapping {
 	}
 	if v := resolve(n); v.Kind == yaml.ScalarNode && v.Value == "off" {
 		return Flapping{}
+	} else if v.Kind == yaml.ScalarNode {
+		o.r.problem(v, join(o.path, "flapping"), "off, or {times: 4, within: 24h, quiet: 6h}", "want keys and values, found %s", kindWord(v))
+		return defaultFlapping
 	}
 	f, ok := o.r.object(n, join(o.path, "flapping"), "times", "within", "quiet")
 	if !ok {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
+	"go.yaml.in/yaml/v3"
 )
 
 // limitPrefix stands before the name of a limit in a condition: limits.slow.
@@ -35,6 +36,11 @@ func readLimits(o object, d *draft) {
 			o.r.problem(m.keys[name], path, "lower-case letters, digits and _, a letter first", "limit %q is not a name", clip(name))
 			continue
 		}
+		d.Limits[name] = Limit{} // what uses it has no mistake for that
+		if v := resolve(m.keys[name]); v.Kind == yaml.ScalarNode {
+			o.r.problem(v, path, "{value: "+clip(v.Value)+", unit: s}, in the unit of what it is compared with", "want keys and values, found %s", kindWord(v))
+			continue
+		}
 		l, ok := o.r.object(m.keys[name], path, "value", "unit")
 		if !ok {
 			continue
@@ -61,7 +67,11 @@ func (c *compiler) limitRef(n ast.Node, name string) value {
 		l, ok = d.Limits[name]
 	}
 	if !ok {
-		return c.fail(n, didYouMean(name, d.limitNames()), "the rule has no limit %q", clip(name))
+		hint := didYouMean(name, d.limitNames())
+		if hint == "" {
+			hint = "limits: {" + clip(name) + ": {value: 90, unit: s}}"
+		}
+		return c.fail(n, hint, "the rule has no limit %q", clip(name))
 	}
 	d.limitsUsed[name], c.use.limits = true, true
 	k := c.b.limitNumber(d.ID + "." + name)

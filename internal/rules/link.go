@@ -2,7 +2,6 @@ package rules
 
 import (
 	"math"
-	"strings"
 
 	"aftercare/internal/fleet"
 	"github.com/expr-lang/expr/ast"
@@ -29,14 +28,6 @@ func (b *builder) spec(name string) *fleet.FieldSpec {
 		}
 	}
 	return b.model.Field(name)
-}
-
-// near is a hint at the field that a name may have meant.
-func (b *builder) near(name string) string {
-	if strings.HasPrefix(name, "link.") {
-		return didYouMean(name, []string{linkOnline, linkCause})
-	}
-	return didYouMean(name, b.names())
 }
 
 // link makes places for both fields: the time of one tells which presence is the newest.

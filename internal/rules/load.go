@@ -110,6 +110,10 @@ func (l *loader) pack(file string, body []byte) {
 	if root == nil {
 		return
 	}
+	if o, ok := r.object(root, ""); ok && len(o.keys) > 0 && o.keys["pack"] == nil && o.keys["rules"] == nil {
+		r.problem(root, "", "its keys are pack, applies and rules", "this is no rule pack")
+		return
+	}
 	o, ok := r.object(root, "", "pack", "applies", "rules")
 	if !ok {
 		return

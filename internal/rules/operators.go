@@ -66,7 +66,7 @@ func (c *compiler) compare(n *ast.BinaryNode) value {
 		return value{slot: -1}
 	}
 	if l.kind != r.kind {
-		return c.fail(n, compareHint(l, r), "cannot compare %s (%s) with %s (%s)",
+		return c.fail(n, compareHint(l, r, n.Left.String(), n.Right.String()), "cannot compare %s (%s) with %s (%s)",
 			clip(n.Left.String()), l.kind, clip(n.Right.String()), r.kind)
 	}
 	if l.kind != number && n.Operator != "==" && n.Operator != "!=" {
@@ -110,16 +110,6 @@ func (c *compiler) compare(n *ast.BinaryNode) value {
 		}
 	}
 	return out
-}
-
-func compareHint(l, r value) string {
-	switch {
-	case l.kind == text || r.kind == text:
-		return "texts stand in quotes, numbers do not"
-	case l.kind == boolean || r.kind == boolean:
-		return "a field of type boolean is a condition by itself: write x, not x, or x == true"
-	}
-	return ""
 }
 
 // crosses notes when a comparison of what grows with time, such as age(f), with a constant changes its result, so that it is
@@ -260,7 +250,7 @@ func (c *compiler) in(n *ast.BinaryNode) value {
 		case l.kind == bad || v.kind == bad:
 			return value{slot: -1}
 		case v.kind != l.kind:
-			return c.fail(item, compareHint(l, v), "%s is %s, but %s is %s", clip(n.Left.String()), l.kind, clip(item.String()), v.kind)
+			return c.fail(item, compareHint(l, v, n.Left.String(), item.String()), "%s is %s, but %s is %s", clip(n.Left.String()), l.kind, clip(item.String()), v.kind)
 		case v.isLit:
 			if !c.linkWord(item, l, v) {
 				return value{slot: -1}

@@ -51,8 +51,7 @@ func parseExpr(text string) (src source, problem *exprError) {
 	if err != nil {
 		e := &exprError{message: "cannot be parsed: " + err.Error()}
 		if fe, ok := err.(*file.Error); ok { //nolint:errorlint // the parser returns it bare
-			e.message = fmt.Sprintf("cannot be parsed: %s at column %d", fe.Message, fe.Column+1)
-			e.line = max(fe.Line-1, 0)
+			e = unparsed(text, fe)
 		}
 		return source{}, e
 	}

@@ -86,12 +86,12 @@ func (l *loader) finish(d *draft) {
 		return // without a condition there is nothing to compile
 	}
 	before := len(l.problems)
-	names := append([]string{}, l.check(d.r, d)...)
+	told := append([]telling{}, l.check(d.r, d)...)
 	l.strangers(d)
 	if d.bad = d.bad || len(l.problems) > before; d.bad {
-		names = nil // what evidence the rule will have is not known; the rest of its texts is looked at all the same
+		told = nil // what evidence the rule will have is not known; the rest of its texts is looked at all the same
 	}
-	checkTemplates(d.o, names)
+	checkTemplates(d.o, told)
 	if d.bad || len(l.problems) > before || len(d.Models) == 0 { // without models the pack has a mistake that was noted
 		return
 	}

@@ -10,7 +10,7 @@ func contains(list []string, s string) bool { return slices.Contains(list, s) }
 
 // didYouMean names the candidate nearest to a misspelt word, or all candidates when they are few and none is near.
 func didYouMean(word string, candidates []string) string {
-	best, bestDist := "", 1+len(word)/3
+	best, bestDist := "", 1+len(word)/4
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(word), strings.ToLower(c), bestDist); d <= bestDist && (best == "" || d < bestDist) {
 			best, bestDist = c, d
@@ -19,10 +19,23 @@ func didYouMean(word string, candidates []string) string {
 	if best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
+	if parts := partly(word, candidates); len(parts) == 1 {
+		return fmt.Sprintf("did you mean %q?", parts[0])
+	}
 	if n := len(candidates); n > 0 && n <= 12 {
 		return "one of " + strings.Join(candidates, ", ")
 	}
 	return ""
+}
+
+// partly lists the candidates that hold a word: "pump" is in "drain-pump".
+func partly(word string, candidates []string) (out []string) {
+	for _, c := range candidates {
+		if len(word) >= 3 && strings.Contains(strings.ToLower(c), strings.ToLower(word)) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // distance is the Levenshtein distance of two short words; anything above limit is limit+1.

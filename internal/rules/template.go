@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -14,9 +15,28 @@ var templateWords = map[string]int{
 // templateFields are the words with a dot.
 var templateFields = []string{"Thing", "thing"}
 
+// telling is an evidence as texts see it.
+type telling struct {
+	name          string
+	normal, limit bool // whether it has one
+	unit          string
+}
+
+// tells lists what a rule's texts may name.
+func (c *compiled) tells() (out []telling) {
+	for k, e := range c.evidence {
+		limit := e.limit != nil
+		for i := range c.levels {
+			limit = limit || c.levels[i].evidence[k].limit != nil
+		}
+		out = append(out, telling{name: e.name, normal: e.normal != nil, limit: limit, unit: e.unit})
+	}
+	return out
+}
+
 // checkTemplates parses the texts of a rule and compares the values they name with the rule's evidence, where
 // that is known (not nil).
-func checkTemplates(o object, evidence []string) {
+func checkTemplates(o object, evidence []telling) {
 	if o.keys["text"] == nil {
 		return // noted already
 	}
@@ -42,7 +62,7 @@ func checkTemplates(o object, evidence []string) {
 			if err != nil {
 				msg := strings.TrimPrefix(err.Error(), "template: ")
 				_, msg, _ = strings.Cut(msg, ": ")
-				o.r.problem(n, join(parts.path, key), "", "bad template: %s", msg)
+				o.r.problem(n, join(parts.path, key), templateHint(msg, namesOf(evidence)), "bad template: %s", msg)
 				continue
 			}
 			if t.Tree == nil {
@@ -58,7 +78,7 @@ func checkTemplates(o object, evidence []string) {
 }
 
 // commandMistake looks at one {{word "argument"}}.
-func commandMistake(cmd *parse.CommandNode, evidence []string) (msg, hint string) {
+func commandMistake(cmd *parse.CommandNode, evidence []telling) (msg, hint string) {
 	switch first := cmd.Args[0].(type) {
 	case *parse.FieldNode:
 		if len(first.Ident) != 1 || !contains(templateFields, first.Ident[0]) {
@@ -73,13 +93,39 @@ func commandMistake(cmd *parse.CommandNode, evidence []string) (msg, hint string
 			return "{{" + cmd.String() + "}} has the wrong number of arguments", `{{value "field"}}`
 		}
 		if want == 1 {
-			name, ok := cmd.Args[1].(*parse.StringNode)
-			if ok && evidence != nil && !contains(evidence, name.Text) {
-				return "{{" + cmd.String() + "}}: no evidence is called so", didYouMean(name.Text, evidence)
+			if name, ok := cmd.Args[1].(*parse.StringNode); ok && evidence != nil {
+				return valueMistake(first.Ident, name.Text, cmd.String(), evidence)
 			}
+		}
+		if contains([]string{"code", "cause", "remedy", "part"}, first.Ident) && evidence != nil && !contains(namesOf(evidence), codeName) {
+			return "{{" + cmd.String() + "}} is of an event's code, which is no evidence here: it stays empty", "evidence: [code] in a rule about a code"
 		}
 	}
 	return "", ""
+}
+
+// valueMistake looks at one {{word "evidence"}}: a sentence with a value that is never known would never be told.
+func valueMistake(word, name, written string, evidence []telling) (msg, hint string) {
+	i := slices.IndexFunc(evidence, func(e telling) bool { return e.name == name })
+	switch {
+	case i < 0:
+		return "{{" + written + "}}: no evidence is called so", evidenceHint(word, name, namesOf(evidence))
+	case word == "normal" && !evidence[i].normal:
+		return "{{" + written + "}}: the rule does not say what is normal", "normal: {" + name + `: 'avg(field, "14d")'}`
+	case word == "limit" && !evidence[i].limit:
+		return "{{" + written + "}}: the condition compares it with nothing", "name what is compared in evidence, as it is written in the condition"
+	case word == "ahead" && evidence[i].unit != "h":
+		return "{{" + written + "}}: ahead is for hours, such as those of eta", `{{value ...}}`
+	}
+	return "", ""
+}
+
+func namesOf(evidence []telling) []string {
+	out := make([]string, len(evidence))
+	for i := range evidence {
+		out[i] = evidence[i].name
+	}
+	return out
 }
 
 func eachCommand(n parse.Node, visit func(*parse.CommandNode)) {

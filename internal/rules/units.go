@@ -8,7 +8,7 @@ func (c *compiler) sameUnits(n ast.Node, op string, l, r value, left, right ast.
 	if !measured(l.unit) || !measured(r.unit) || l.unit == r.unit {
 		return true
 	}
-	c.fail(n, "multiply one of them by what converts it, or compare with another field",
+	c.fail(n, unitHint(l, r, left.String(), right.String()),
 		"%s %s %s: %s is in %s, %s in %s", clip(left.String()), op, clip(right.String()), clip(left.String()), l.unit, clip(right.String()), r.unit)
 	return false
 }

@@ -44,7 +44,8 @@ func (r *reader) document(body []byte) *yaml.Node {
 			return nil
 		}
 		line, msg := yamlError(err)
-		r.problem(&yaml.Node{Line: line}, "", "", "not valid YAML: %s", msg)
+		line, text := brokenLine(string(body), line)
+		r.problem(&yaml.Node{Line: line}, "", yamlHint(msg, text), "not valid YAML: %s", msg)
 		return nil
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
@@ -64,6 +65,46 @@ func yamlError(err error) (int, string) {
 		_, msg, _ = strings.Cut(msg, ": ")
 	}
 	return line, msg
+}
+
+// brokenLine is the line at which a file stops being YAML, with its text. The parser names the beginning of what it was reading, often a
+// line far above; so this looks for the longest beginning of the file that is whole, as far as the parser has come.
+func brokenLine(body string, named int) (int, string) {
+	lines := strings.SplitAfter(body, "\n")
+	far := &lineReader{lines: lines}
+	var doc yaml.Node
+	_ = yaml.NewDecoder(far).Decode(&doc) // fails, as before
+	tries := min(200, 4*maxFile/max(len(body), 1))
+	for k := min(far.next, len(lines)-1); k >= named && k > 0 && tries > 0; k, tries = k-1, tries-1 {
+		if yaml.Unmarshal([]byte(strings.Join(lines[:k], "")), &doc) == nil {
+			named = k + 1
+			break
+		}
+	}
+	if named < 1 || named > len(lines) {
+		return named, ""
+	}
+	return named, strings.TrimRight(lines[named-1], "\r\n")
+}
+
+// lineReader gives a line at a time, to see how far somebody reads.
+type lineReader struct {
+	lines []string
+	next  int
+	rest  string
+}
+
+func (l *lineReader) Read(p []byte) (int, error) {
+	if l.rest == "" && l.next < len(l.lines) {
+		l.rest = l.lines[l.next]
+		l.next++
+	}
+	if l.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
 }
 
 // object is a mapping with known keys.
@@ -151,7 +192,11 @@ func (o object) list(key string) []*yaml.Node {
 	}
 	v := resolve(n)
 	if v.Kind != yaml.SequenceNode {
-		o.r.problem(n, join(o.path, key), "", "want a list, found %s", kindWord(v))
+		hint := ""
+		if v.Kind == yaml.ScalarNode && v.Value != "" {
+			hint = "write [" + clip(v.Value) + "]"
+		}
+		o.r.problem(n, join(o.path, key), hint, "want a list, found %s", kindWord(v))
 		return nil
 	}
 	return v.Content
