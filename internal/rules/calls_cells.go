@@ -278,6 +278,8 @@ func (c *compiler) total(n *ast.CallNode) value {
 
 // ewma compiles the exponentially weighted mean of a field for readings at any interval: a value counts 1-exp(-dt/tau) after
 // a pause of dt (Eckner, "Algorithms for Unevenly Spaced Time Series: Moving Averages and Other Rolling Operators", 2012).
+// It starts from nothing and is divided by the weight so far, as in Kingma and Ba ("Adam", 2015, section 3), so that the first
+// values of a device do not count for weeks.
 // Late values are left out: they came after what they would have led to.
 func (c *compiler) ewma(n *ast.CallNode) value {
 	i, ok := c.takes(n, "ewma")
@@ -289,19 +291,30 @@ func (c *compiler) ewma(n *ast.CallNode) value {
 		return value{slot: -1}
 	}
 	sl := &c.b.p.slots[i]
-	cl, made := c.b.cell("ewma("+sl.spec.Name+", "+formatDuration(tau)+")", 1, 1, usage{slots: []int{i}})
-	f, t, cur, per := cl.f, cl.t, sl.f, -1/float64(tau.Milliseconds())
+	cl, made := c.b.cell("ewma("+sl.spec.Name+", "+formatDuration(tau)+")", 1, 2, usage{slots: []int{i}})
+	f, t, since, cur, per := cl.f, cl.t, cl.t+1, sl.f, -1/float64(tau.Milliseconds())
 	if made {
 		cl.step = func(e *env) {
-			v, mean := e.d.num(cur), e.d.num(f)
-			if math.IsNaN(mean) {
-				mean = v
+			sum := e.d.num(f)
+			if math.IsNaN(sum) {
+				sum = 0
+				e.d.setTime(since, e.now)
 			} else {
-				mean += -math.Expm1(float64(e.now-e.d.time(t))*per) * (v - mean)
+				sum += -math.Expm1(float64(e.now-e.d.time(t))*per) * (e.d.num(cur) - sum)
 			}
-			e.d.setNum(f, mean)
+			e.d.setNum(f, sum)
 			e.d.setTime(t, e.now)
 		}
 	}
-	return value{kind: number, slot: i, unit: sl.spec.Unit, num: func(e *env) float64 { return known(e.d.num(f)) }}
+	return value{kind: number, slot: i, unit: sl.spec.Unit, num: func(e *env) float64 {
+		sum := e.d.num(f)
+		if math.IsNaN(sum) {
+			return sum
+		}
+		weight := -math.Expm1(float64(e.d.time(t)-e.d.time(since)) * per)
+		if weight <= 0 { // one moment only
+			return known(e.d.num(cur))
+		}
+		return known(sum / weight)
+	}}
 }

@@ -128,21 +128,25 @@ func obviousTotal(c *chronicle, _ int64) float64 {
 }
 
 func obviousEwma(c *chronicle, _ int64) float64 {
-	mean, last := math.NaN(), int64(0)
+	const tau = 7_200_000
+	var got []point
 	for _, h := range c.readings() {
-		v, ok := h.came["drain_s"]
-		switch {
-		case !ok:
-			continue
-		case math.IsNaN(mean):
-			mean = v
-		default:
-			old := math.Exp(-float64(h.t-last) / 7_200_000)
-			mean = old*mean + (1-old)*v
+		if v, ok := h.came["drain_s"]; ok {
+			got = append(got, point{h.t, v})
 		}
-		last = h.t
 	}
-	return mean
+	if len(got) == 0 {
+		return math.NaN()
+	}
+	last, sum, weights := got[len(got)-1], 0.0, 0.0
+	for i, p := range got[1:] { // a value stands for the time since the one before it; the first stands for none
+		w := math.Exp(-float64(last.t-p.t)/tau) - math.Exp(-float64(last.t-got[i].t)/tau)
+		sum, weights = sum+w*p.v, weights+w
+	}
+	if weights == 0 {
+		return last.v
+	}
+	return sum / weights
 }
 
 // TestCellsAgainstTheObviousVersion: the functions that keep a cell give what going through all readings gives.
