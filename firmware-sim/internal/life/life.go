@@ -187,7 +187,9 @@ func (l *Life) Off() bool {
 	case base, drill:
 		return false
 	case mower:
-		return own < 0.4 && l.on("healthy/winter-storage")
+		// One that runs empty in its rest was left on: from one that is off nobody could know.
+		drains := slices.ContainsFunc(l.faults, func(f *fault) bool { return f.kind.Name == "mower/stored-empty" })
+		return own < 0.4 && !drains && l.on("healthy/winter-storage")
 	default:
 		return false
 	}
