@@ -115,7 +115,7 @@ func TestDuplicatesChangeNothing(t *testing.T) {
 	}
 	stored, told := run(false)
 	storedAgain, toldAgain := run(true)
-	if len(stored) != 43+3+1+3+6 { // reports, events, a status, findings, changes
+	if len(stored) != 43+3+1+3+6+3 { // reports, events, a status, findings, changes, how much each was used
 		t.Errorf("the run shows nothing: %d rows", len(stored))
 	}
 	differ(t, "the database", stored, storedAgain)

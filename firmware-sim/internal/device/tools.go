@@ -16,11 +16,15 @@ type drill struct {
 	gear     float64
 }
 
-const drillCharge = 45 * signal.Minute
+// A drill rests before it is charged.
+const (
+	drillRest   = 30 * signal.Minute
+	drillCharge = 45 * signal.Minute
+)
 
 func newDrill(s signal.Seed) model {
-	d := &drill{s: s, capacity: s.Between(1, 0, 78, 99), cycles: int64(s.Between(2, 0, 20, 500)),
-		hours: s.Between(3, 0, 5, 300), gear: s.Between(4, 0, 3.5, 6)}
+	d := &drill{s: s, capacity: s.Between(1, 0, 78, 99), cycles: int64(s.Between(2, 0, 20, 350)),
+		hours: s.Between(3, 0, 5, 120), gear: s.Between(4, 0, 3.5, 6)}
 	d.jobs = signal.NewSchedule(func(day int64) []signal.Slot {
 		n := 3
 		if signal.Weekday(day) >= 5 {
@@ -45,9 +49,14 @@ func (d *drill) measure(m Moment, r *Reading) {
 	if working {
 		f := float64(m.At-now.Start) / float64(now.End-now.Start)
 		charge, pack, motor = 98-60*f, room+18*f, room+35*math.Min(1, 3*f)
-	} else if last, ok := d.jobs.Last(m.At); ok && m.At-last.End < drillCharge {
-		f := float64(m.At-last.End) / drillCharge
-		charge, pack, motor, charging = 38+60*f, room+18*(1-f)+7*math.Sin(math.Pi*f), room+35*(1-f), true
+	} else if last, ok := d.jobs.Last(m.At); ok && m.At-last.End < drillRest+drillCharge {
+		since := m.At - last.End
+		warm := math.Exp(-float64(since) / (12 * signal.Minute))
+		charge, pack, motor = 38, room+18*warm, room+35*warm
+		if since >= drillRest {
+			f := float64(since-drillRest) / drillCharge
+			charge, pack, charging = 38+60*f, pack+7*math.Sin(math.Pi*f), true
+		}
 	}
 	if age, ok := fx.age("pack-hot"); ok {
 		pack, charging = 63+math.Min(6, age/60)+0.3*d.s.Noise(12, m.At), true
@@ -59,7 +68,7 @@ func (d *drill) measure(m Moment, r *Reading) {
 	r.AddNumber("charge_pct", signal.Clamp(charge, 0, 100), 1)
 	r.AddNumber("pack_c", pack+0.3*d.s.Noise(13, m.At/60), 1)
 	r.AddBool("charging", charging)
-	r.AddNumber("motor_h", d.hours+float64(seconds)/signal.Hour*0.3, 2)
+	r.AddNumber("motor_h", d.hours+float64(seconds)/signal.Hour*0.12, 2)
 	r.AddNumber("motor_c", motor+0.5*d.s.Noise(14, m.At/60), 1)
 	if working {
 		r.AddNumber("gear_mm_s", signal.Clamp(d.gear+0.5*d.s.Noise(15, m.At/10)+8*fx.level("gear-worn"), 1, 60), 1)
@@ -69,7 +78,7 @@ func (d *drill) measure(m Moment, r *Reading) {
 		capacity = 68.5 - 1.5*fx.level("pack-aged")
 	}
 	r.AddNumber("capacity_pct", capacity, 1)
-	r.AddInteger("pack_cycles", d.cycles+count/3)
+	r.AddInteger("pack_cycles", d.cycles+count/6)
 }
 
 // base is the base station B4.
