@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -140,22 +141,67 @@ func (c *compiler) quantile(slot int, w extent, q float64) numFn {
 		cl.step = func(*env) {}
 		c.b.along("quantiles("+spec.Name+")", slot, w, func(d *device) { d.forget(&d.p.cells[k]) }, add)
 	}
-	counter := -1
-	if w.axis >= 0 {
-		counter = c.b.p.slots[w.axis].f
-	}
-	return func(e *env) float64 {
+	worked := func(e *env, at int64) (v float64, n float64) {
 		sk, ok := e.d.peek(&e.d.p.cells[k]).(*sketch)
-		at := e.now
-		if counter >= 0 {
-			var known bool
-			at, known = thousandths(e.d.num(counter))
-			ok = ok && known
+		if !ok {
+			return math.NaN(), 0
 		}
+		return sk.quantile(q, at, width)
+	}
+	if w.axis < 0 {
+		return c.b.kept(spec.Name, slot, w, q, worked)
+	}
+	counter := c.b.p.slots[w.axis].f
+	return func(e *env) float64 {
+		at, ok := thousandths(e.d.num(counter))
 		if !ok {
 			return math.NaN()
 		}
-		return known(sk.quantile(q, at, width))
+		v, _ := worked(e, at)
+		return known(v)
+	}
+}
+
+// A window of many values grows by its sixteenth, as it moves on by sixteenths, before its quantiles are worked out anew: one more
+// of many changes little, and sorting them at every reading would be most of the work there is.
+const (
+	refresh = 16
+	many    = 64
+)
+
+// kept keeps a quantile of a window of time until the window moves on by a bucket or has grown.
+func (b *builder) kept(name string, slot int, w extent, q float64, worked func(e *env, at int64) (v, n float64)) numFn {
+	width := w.d.Milliseconds() / buckets
+	cl, made := b.cell(fmt.Sprintf("quantile(%s, %v, %d)", name, q, w.d.Milliseconds()), 2, 1, usage{slots: []int{slot}, sliding: true})
+	f, left, t := cl.f, cl.f+1, cl.t
+	if made {
+		cl.step = func(e *env) {
+			bucket, wait := floorDiv(e.now, width), e.d.num(left)
+			if !math.IsNaN(e.d.num(f)) && e.d.time(t) == bucket {
+				if !e.came.has(slot) {
+					return
+				}
+				if wait > 1 {
+					e.d.setNum(left, wait-1)
+					return
+				}
+			}
+			v, n := worked(e, e.now)
+			e.d.setNum(f, v)
+			if n < many {
+				n = 0
+			}
+			e.d.setNum(left, math.Floor(n/refresh))
+			e.d.setTime(t, bucket)
+		}
+		b.takesLate(cl, slot, func(d *device, _ int64, _ float64) { d.setTime(t, never) })
+	}
+	return func(e *env) float64 {
+		if v := e.d.num(f); !math.IsNaN(v) && e.d.time(t) == floorDiv(e.now, width) {
+			return known(v)
+		}
+		v, _ := worked(e, e.now)
+		return known(v)
 	}
 }
 

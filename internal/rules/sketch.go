@@ -70,10 +70,11 @@ func (c centroid) with(o centroid) centroid {
 }
 
 // quantile is the value below which a share q of the window's values lies: linear between the two nearest (type 7 of Hyndman and
-// Fan, The American Statistician 50(4), 1996), with each centroid in the middle of the values it stands for.
-func (s *sketch) quantile(q float64, now, width int64) float64 {
+// Fan, The American Statistician 50(4), 1996), with each centroid in the middle of the values it stands for. total is how many
+// values the window has.
+func (s *sketch) quantile(q float64, now, width int64) (v, total float64) {
 	var all [buckets * centroids]centroid
-	n, total := 0, 0.0
+	n := 0
 	for b := max(s.head, floorDiv(now, width)) - buckets + 1; b <= s.head; b++ {
 		for _, c := range s.b[b&(buckets-1)] {
 			all[n] = c
@@ -82,7 +83,7 @@ func (s *sketch) quantile(q float64, now, width int64) float64 {
 		}
 	}
 	if n == 0 {
-		return math.NaN()
+		return math.NaN(), 0
 	}
 	list := all[:n]
 	slices.SortFunc(list, func(a, b centroid) int { return cmp.Compare(a.v, b.v) })
@@ -92,14 +93,14 @@ func (s *sketch) quantile(q float64, now, width int64) float64 {
 		at := before + (float64(c.n)-1)/2
 		if rank <= at {
 			if i == 0 || at == lastAt {
-				return float64(c.v)
+				return float64(c.v), total
 			}
-			return float64(last.v) + (float64(c.v)-float64(last.v))*(rank-lastAt)/(at-lastAt)
+			return float64(last.v) + (float64(c.v)-float64(last.v))*(rank-lastAt)/(at-lastAt), total
 		}
 		before += float64(c.n)
 		last, lastAt = c, at
 	}
-	return float64(last.v)
+	return float64(last.v), total
 }
 
 func (s *sketch) append(b []byte) []byte {
