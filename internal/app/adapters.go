@@ -28,6 +28,11 @@ func (r readings) First(ctx context.Context) (uint64, time.Time, error) {
 	return r.j.First(ctx, wire.Readings)
 }
 
+// Summarise puts a summary of the fleet into every partition.
+func (r readings) Summarise(ctx context.Context, at time.Time, body []byte) error {
+	return r.j.Append(ctx, wire.SummaryRecords(r.j.Partitions(), at, body))
+}
+
 // past is what the rules are made from when their snapshots are lost.
 type past struct {
 	*history.History

@@ -53,6 +53,7 @@ func (s *server) buildEngine(context.Context) error {
 		Log:        readings{s.journal},
 		Findings:   findings{s.journal},
 		Snapshots:  ruleState{s.journal},
+		Summaries:  readings{s.journal},
 		Alone:      s.cfg.Journal.URL == "", // the lock on the data folder: no other process has this journal
 		Logger:     s.log,
 		Registerer: s.metrics,
@@ -63,21 +64,27 @@ func (s *server) buildEngine(context.Context) error {
 	s.health.Add("rules", s.engine.Check)
 	s.journal.Protect(s.snapshotted)
 	return s.metrics.Register(rulesLag{s.engine, prometheus.NewDesc("aftercare_rules_lag_seconds",
-		"How old the last record is that the rules stepped; an idle partition gets one every few seconds.", []string{"partition"}, nil)})
+		"How old the last record is that the rules stepped; an idle partition gets one every few seconds.", []string{"partition"}, nil),
+		prometheus.NewDesc("aftercare_rules_summary_age_seconds",
+			"How old the last summary of the fleet is that rules compare devices with; one that would say the same is made once a day.", []string{"partition"}, nil)})
 }
 
 // rulesLag says how far the rules are behind. They keep their position in their own snapshots, so the journal cannot tell.
 type rulesLag struct {
 	engine *engine.Engine
 	desc   *prometheus.Desc
+	age    *prometheus.Desc
 }
 
-func (r rulesLag) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
+func (r rulesLag) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc; ch <- r.age }
 
 func (r rulesLag) Collect(ch chan<- prometheus.Metric) {
 	for _, st := range r.engine.Stats() {
 		if !st.Received.IsZero() {
 			ch <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, time.Since(st.Received).Seconds(), strconv.Itoa(st.Partition))
+		}
+		if !st.Summary.IsZero() {
+			ch <- prometheus.MustNewConstMetric(r.age, prometheus.GaugeValue, time.Since(st.Summary).Seconds(), strconv.Itoa(st.Partition))
 		}
 	}
 }

@@ -40,9 +40,6 @@ type ReplayOptions struct {
 // replayStep is how often, in simulated time, partitions get a tick and silence is looked for.
 const replayStep = 30 * time.Second
 
-// replaySummary is how often the fleet is summarised, for rules that compare a device with its peers.
-const replaySummary = time.Hour
-
 // Replay runs what devices sent through the server's own parts (ingest, presence, rules, cases, outreach) on simulated time, and
 // returns when all of it is worked through. There is no broker, no database server and no clock: each line of o.Messages,
 //
@@ -210,7 +207,7 @@ func (r *replay) until(ctx context.Context, at time.Time) error {
 		if err := r.know(ctx); err != nil {
 			return err
 		}
-		if r.now.Truncate(replaySummary).Equal(r.now.Truncate(replayStep)) {
+		if every := r.cfg.Rules.Engine.FleetEvery; every > 0 && r.now.Truncate(every).Equal(r.now.Truncate(replayStep)) {
 			if err := r.tape.summarise(ctx, r.now); err != nil {
 				return err
 			}

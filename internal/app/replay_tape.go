@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -67,19 +65,18 @@ func (t *tape) take() []foundOn {
 
 // summarise puts into every partition what the fleet as a whole looks like.
 func (t *tape) summarise(ctx context.Context, at time.Time) error {
+	if !t.states[0].Set().LooksAtFleet() {
+		return nil
+	}
 	parts := make([]rules.Aggregate, len(t.states))
 	for p := range t.states {
 		parts[p] = t.states[p].Aggregate()
 	}
-	body, err := json.Marshal(rules.MergeSummaries(parts, at))
+	body, _, err := rules.Summarise(parts, at)
 	if err != nil {
-		return fmt.Errorf("encode the summary of the fleet: %w", err)
+		return err
 	}
-	records := make([]wire.Record, len(t.states))
-	for p := range records {
-		records[p] = wire.Record{Stream: wire.Readings, Partition: p, Kind: wire.KindSummary, Received: at, Body: body}
-	}
-	return t.Append(ctx, records)
+	return t.Append(ctx, wire.SummaryRecords(len(t.states), at, body))
 }
 
 // replayKeys lists the devices by serial.

@@ -25,7 +25,7 @@ type FleetRate struct {
 	Model    string `json:"model"`
 	Firmware string `json:"firmware"`
 	Batch    string `json:"batch"`
-	Rule     string `json:"rule"`
+	Rule     string `json:"rule"`     // one that some rule's fleet_rate names
 	Devices  int    `json:"devices"`  // heard of lately
 	Affected int    `json:"affected"` // of these, with an episode that is open or opened in the last seven days
 }

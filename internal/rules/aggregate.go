@@ -10,16 +10,20 @@ import (
 )
 
 const (
-	heardLately = 7 * 24 * time.Hour // devices that were not heard of for longer are no peers
+	heardLately = 7 * 24 * time.Hour // devices that were not heard of for longer are no peers; so long an episode counts for a rate
+	maxValues   = 1 << 16            // kept of an expression while an aggregate is made; an even number
+	maxRates    = 20_000             // firmwares times batches times rules: devices say of themselves what their firmware is
 	maxSample   = 256                // values that stand for all devices of a partition
 	tablePoints = 33                 // of a summary's table
 )
 
-// Aggregate is what the devices of a partition contribute to a summary of the fleet. It is bounded by the number of tenants, models,
-// firmwares, batches and rules, not by that of devices.
+// Aggregate is what the devices of a partition contribute to a summary of the fleet. It is bounded, whatever the number of devices,
+// models, firmwares and rules: what stands for the fewest devices is left out.
 type Aggregate struct {
+	At    time.Time         `json:"at"` // by the partition's clock
 	Peers []PeerSample      `json:"peers,omitempty"`
 	Rates []fleet.FleetRate `json:"rates,omitempty"`
+	Left  int               `json:"left,omitempty"` // so much was left out: tables, and rates or devices in rates
 }
 
 // PeerSample is some values that stand for those of all devices of a model, from the smallest to the largest.
@@ -34,15 +38,20 @@ type PeerSample struct {
 // Aggregating is an aggregate in the making: as a snapshot it is made piece by piece, between records.
 type Aggregating struct {
 	s      *State
+	at     time.Time
 	next   int
-	values map[peerKey][]float64
+	left   int
+	values map[peerKey]*gathered
 	rates  map[rateKey]*fleet.FleetRate
 }
 
 // BeginAggregate begins to look at all devices of the partition.
 func (s *State) BeginAggregate() *Aggregating {
-	return &Aggregating{s: s, values: map[peerKey][]float64{}, rates: map[rateKey]*fleet.FleetRate{}}
+	return &Aggregating{s: s, at: s.Now().UTC(), values: map[peerKey]*gathered{}, rates: map[rateKey]*fleet.FleetRate{}}
 }
+
+// At is the partition's clock when it began.
+func (a *Aggregating) At() time.Time { return a.at }
 
 // Go looks at up to n more devices and reports whether it has seen all. It changes nothing in the state.
 func (a *Aggregating) Go(n int) (done bool) {
@@ -64,47 +73,77 @@ func (a *Aggregating) add(d *device) {
 		p := &d.p.peers[i]
 		if v := p.num(&e); finite(v) {
 			k := peerKey{d.key.Tenant, d.p.model, p.name}
-			a.values[k] = append(a.values[k], v)
+			if a.values[k] == nil {
+				a.values[k] = &gathered{step: 1}
+			}
+			a.values[k].add(v)
 		}
 	}
 	firmware, batch := d.build()
 	for i := range d.p.rules {
-		rule := d.p.rules[i].ID
-		open := d.isOpen(i) || d.openedLately(i, now)
-		k := rateKey{d.key.Tenant, d.p.model, firmware, batch, rule}
+		if !d.p.rules[i].rated {
+			continue
+		}
+		k := rateKey{d.key.Tenant, d.p.model, firmware, batch, d.p.rules[i].ID}
 		r := a.rates[k]
 		if r == nil {
-			r = &fleet.FleetRate{Tenant: k.tenant, Model: k.model, Firmware: firmware, Batch: batch, Rule: rule}
+			if len(a.rates) >= maxRates {
+				a.left++
+				continue
+			}
+			r = &fleet.FleetRate{Tenant: k.tenant, Model: k.model, Firmware: firmware, Batch: batch, Rule: k.rule}
 			a.rates[k] = r
 		}
 		r.Devices++
-		if open {
+		if d.isOpen(i) || d.openedLately(i, now) {
 			r.Affected++
 		}
 	}
 }
 
-// openedLately reports whether a rule opened not longer ago than its flapping looks back.
+// openedLately reports whether an episode of a rule that some rate is about opened in the last seven days before now.
 func (d *device) openedLately(rule int, now int64) bool {
 	o := d.openings(rule)
-	return o != nil && d.p.rules[rule].Flapping.Times > 0 && now-o.at[len(o.at)-1] < d.p.rules[rule].lookback()
+	return o != nil && now-o.at[len(o.at)-1] < heardLately.Milliseconds()
 }
 
-// Result is the aggregate, once Go has reported that all devices were seen. Rates of rules that no device has are left out unless a rule
-// asks for them.
+// gathered is the values of an expression. When they are too many every second is dropped, and of those to come: what is kept is
+// spread evenly over the devices, in the order they were heard of first.
+type gathered struct {
+	v       []float64
+	n, step int
+}
+
+func (g *gathered) add(x float64) {
+	if g.n%g.step == 0 {
+		if len(g.v) == maxValues {
+			for i := range maxValues / 2 {
+				g.v[i] = g.v[2*i]
+			}
+			g.v = g.v[:maxValues/2]
+			g.step *= 2
+		}
+		g.v = append(g.v, x)
+	}
+	g.n++
+}
+
+// Result is the aggregate, once Go has reported that all devices were seen. It does not look at the state: another goroutine may ask.
 func (a *Aggregating) Result() Aggregate {
-	var out Aggregate
+	out := Aggregate{At: a.at, Left: a.left}
+	points := min(maxSample, max(tablePoints, aggregatePeers/(20*max(len(a.values), 1)))) // a number takes about 20 bytes
 	for _, k := range slices.SortedFunc(maps.Keys(a.values), peerKey.compare) {
-		v := a.values[k]
-		slices.Sort(v)
-		out.Peers = append(out.Peers, PeerSample{Tenant: k.tenant, Model: k.model, Value: k.value, Devices: len(v), At: thinned(v)})
+		g := a.values[k]
+		slices.Sort(g.v)
+		out.Peers = append(out.Peers, PeerSample{Tenant: k.tenant, Model: k.model, Value: k.value, Devices: g.n, At: thinned(g.v, points)})
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(a.rates), rateKey.compare) {
-		p := a.s.set.programs[k.model]
-		if r := a.rates[k]; r.Affected > 0 || p != nil && contains(p.rates, k.rule) {
-			out.Rates = append(out.Rates, *r)
-		}
+		out.Rates = append(out.Rates, *a.rates[k])
 	}
+	var peers, rates int
+	out.Peers, peers = fit(out.Peers, func(p *PeerSample) int { return p.Devices }, aggregatePeers)
+	out.Rates, rates = fit(out.Rates, func(r *fleet.FleetRate) int { return r.Devices }, aggregateRates)
+	out.Left += peers + rates
 	return out
 }
 
@@ -124,66 +163,14 @@ func (k rateKey) compare(o rateKey) int {
 		cmp.Compare(k.batch, o.batch), cmp.Compare(k.rule, o.rule))
 }
 
-// thinned keeps at most maxSample of sorted values, evenly spaced, with the smallest and the largest.
-func thinned(v []float64) []float64 {
-	if len(v) <= maxSample {
+// thinned keeps at most n of sorted values, evenly spaced, with the smallest and the largest.
+func thinned(v []float64, n int) []float64 {
+	if len(v) <= n {
 		return v
 	}
-	out := make([]float64, maxSample)
+	out := make([]float64, n)
 	for i := range out {
-		out[i] = v[i*(len(v)-1)/(maxSample-1)]
-	}
-	return out
-}
-
-// weighted is a value of a sample with how many devices it stands for.
-type weighted struct{ v, n float64 }
-
-// MergeSummaries makes the summary of the whole fleet from the aggregates of its partitions, in any order. A share in it is
-// off by at most half a step of a partition's sample (1/510) and half a step of the table (1/64).
-func MergeSummaries(parts []Aggregate, at time.Time) fleet.Summary {
-	out := fleet.Summary{At: at.UTC()}
-	samples, devices := map[peerKey][]weighted{}, map[peerKey]int{}
-	rates := map[rateKey]fleet.FleetRate{}
-	for i := range parts {
-		for _, p := range parts[i].Peers {
-			k := peerKey{p.Tenant, p.Model, p.Value}
-			devices[k] += p.Devices
-			for _, v := range p.At {
-				samples[k] = append(samples[k], weighted{v: v, n: float64(p.Devices) / float64(len(p.At))})
-			}
-		}
-		for _, r := range parts[i].Rates {
-			k := rateKey{r.Tenant, r.Model, r.Firmware, r.Batch, r.Rule}
-			r.Devices += rates[k].Devices
-			r.Affected += rates[k].Affected
-			rates[k] = r
-		}
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(samples), peerKey.compare) {
-		out.Peers = append(out.Peers, fleet.PeerTable{Tenant: k.tenant, Model: k.model, Value: k.value, Devices: devices[k], At: table(samples[k])})
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(rates), rateKey.compare) {
-		out.Rates = append(out.Rates, rates[k])
-	}
-	return out
-}
-
-// table is the values at evenly spaced shares of what a sample stands for.
-func table(list []weighted) []float64 {
-	slices.SortFunc(list, func(a, b weighted) int { return cmp.Or(cmp.Compare(a.v, b.v), cmp.Compare(a.n, b.n)) })
-	total := 0.0
-	for _, w := range list {
-		total += w.n
-	}
-	out, before, k := make([]float64, tablePoints), 0.0, 0
-	for i := range out {
-		want := total * float64(i) / (tablePoints - 1)
-		for k < len(list)-1 && before+list[k].n <= want {
-			before += list[k].n
-			k++
-		}
-		out[i] = list[k].v
+		out[i] = v[i*(len(v)-1)/(n-1)]
 	}
 	return out
 }

@@ -127,6 +127,7 @@ func (b *builder) finish() *program {
 			p.onCode.add(n)
 		}
 		p.all.add(n)
+		p.rules[n].rated = contains(p.rates, p.rules[n].ID)
 		for _, k := range append(slices.Clone(u.rules), p.rules[n].causes...) {
 			if !slices.Contains(p.rules[k].dependents, n) {
 				p.rules[k].dependents = append(p.rules[k].dependents, n)

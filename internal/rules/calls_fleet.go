@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"aftercare/internal/fleet"
 	"github.com/expr-lang/expr/ast"
@@ -16,6 +17,7 @@ const minPeers = 10
 
 // fleetTables is what the last summary said, by what rules ask for. It does not change.
 type fleetTables struct {
+	at    time.Time
 	body  []byte // the record's, for snapshots
 	peers map[peerKey][]float64
 	rates map[rateKey]float64
@@ -26,13 +28,17 @@ type peerKey struct{ tenant, model, value string }
 type rateKey struct{ tenant, model, firmware, batch, rule string }
 
 // SetSummary makes conditions compare with a new summary of the fleet: the body of a record of kind summary. Rules that look at it
-// are evaluated at the next reading of each device. One that cannot be read changes nothing, and is an error.
+// are evaluated at the next reading of each device. One that cannot be read changes nothing, and is an error. Neither does one that is
+// older than what is known: it comes from a process that stood still.
 func (s *State) SetSummary(body []byte) error {
 	var sum fleet.Summary
 	if err := json.Unmarshal(body, &sum); err != nil {
 		return err
 	}
-	t := &fleetTables{body: slices.Clone(body), peers: map[peerKey][]float64{}, rates: map[rateKey]float64{}}
+	if s.fleet != nil && sum.At.Before(s.fleet.at) {
+		return nil
+	}
+	t := &fleetTables{at: sum.At, body: slices.Clone(body), peers: map[peerKey][]float64{}, rates: map[rateKey]float64{}}
 	for _, p := range sum.Peers {
 		if p.Devices >= minPeers && len(p.At) > 1 && sort.Float64sAreSorted(p.At) {
 			t.peers[peerKey{p.Tenant, p.Model, p.Value}] = p.At
@@ -45,6 +51,14 @@ func (s *State) SetSummary(body []byte) error {
 	}
 	s.fleet = t
 	return nil
+}
+
+// Summary returns of when the last summary of the fleet is and its size in bytes; no time: there was none.
+func (s *State) Summary() (at time.Time, size int) {
+	if s.fleet == nil {
+		return time.Time{}, 0
+	}
+	return s.fleet.at, len(s.fleet.body)
 }
 
 // look is what conditions see of a device at a moment.

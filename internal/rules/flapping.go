@@ -19,7 +19,8 @@ var defaultFlapping = Flapping{Times: 4, Within: 24 * time.Hour, Quiet: 6 * time
 // maxFlapping bounds how many openings are remembered.
 const maxFlapping = 20
 
-// openings are when a rule's episodes opened lately. A device has one only for rules that opened within their Within.
+// openings are when a rule's episodes opened lately. A device has one only for rules that opened within their Within, or, of rules
+// whose rate in the fleet some rule looks at, as long as they count for that.
 type openings struct {
 	rule int
 	at   []int64
@@ -27,10 +28,14 @@ type openings struct {
 
 // lookback is how long an opening of the rule is remembered, in ms.
 func (r *compiled) lookback() int64 {
+	within := r.Flapping.Within
 	if r.Flapping.Times == 0 {
-		return defaultFlapping.Within.Milliseconds()
+		within = defaultFlapping.Within
 	}
-	return r.Flapping.Within.Milliseconds()
+	if r.rated {
+		within = max(within, heardLately)
+	}
+	return within.Milliseconds()
 }
 
 // openings returns when a rule opened lately; nil: it did not.

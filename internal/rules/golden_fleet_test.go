@@ -159,22 +159,3 @@ func TestSilentDevicesAreNoPeers(t *testing.T) {
 		t.Error("a damaged summary is taken")
 	}
 }
-
-func TestRateForgetsWhatIsOver(t *testing.T) {
-	l := newLife(t, `slow | when: drain_s > 70`)
-	affected := func() (n int) {
-		for _, r := range l.s.Aggregate().Rates {
-			n += r.Affected
-		}
-		return n
-	}
-	want(t, l.send(0, "drain_s=80"), "slow opened")
-	want(t, l.send(hour, "drain_s=1"), "slow cleared")
-	if affected() != 1 {
-		t.Error("an episode of an hour ago does not count")
-	}
-	l.send(2*day, "drain_s=1")
-	if affected() != 0 {
-		t.Error("an episode of two days ago counts")
-	}
-}

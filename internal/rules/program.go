@@ -63,6 +63,7 @@ type compiled struct {
 	whenTrace  traced
 	clearTrace traced
 	clearCode  bool // clear reads `code`
+	rated      bool // some rule looks at its rate in the fleet
 	absence    bool // when is about silence itself
 	lasting    bool // when needs no fresh values: it may open through silence
 	forMs      int64

@@ -92,6 +92,7 @@ type Set struct {
 	byID     map[string]*Rule
 	programs map[string]*program
 	hash     string
+	fleet    bool   // a rule compares devices with others
 	maker    *maker // of what it was made, and what makes others
 }
 
@@ -122,6 +123,9 @@ func newSet(cfg Config, rules []*Rule, programs map[string]*program) *Set {
 	for _, r := range s.rules {
 		s.byID[r.ID] = r
 		h.Write([]byte(r.ID + "\x00" + r.Version + "\x00"))
+	}
+	for _, p := range programs {
+		s.fleet = s.fleet || len(p.peers) > 0 || len(p.rates) > 0
 	}
 	s.hash = hex.EncodeToString(h.Sum(nil))[:12]
 	return s

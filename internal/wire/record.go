@@ -166,6 +166,15 @@ func DecodeActivation(r *Record) (Activation, error) {
 	return a, nil
 }
 
+// SummaryRecords makes the records of a summary of the fleet, one for each partition. One that is stored twice within two minutes is there once.
+func SummaryRecords(partitions int, at time.Time, body []byte) []Record {
+	out := make([]Record, partitions)
+	for p := range out {
+		out[p] = Record{Stream: Readings, Partition: p, Kind: KindSummary, Received: at, ID: fmt.Sprintf("summary.%d.%d", p, at.UnixMilli()), Body: body}
+	}
+	return out
+}
+
 // EncodeFacts makes a record of facts about devices of one partition.
 func EncodeFacts(partition int, at time.Time, facts ...fleet.Facts) (Record, error) {
 	var body []byte

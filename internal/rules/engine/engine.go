@@ -27,13 +27,15 @@ type Config struct {
 	ChunkBytes    int           `mapstructure:"chunk_bytes" help:"largest part of a snapshot, in bytes"`
 	StopTimeout   time.Duration `mapstructure:"stop_timeout" help:"when the server stops: how long the last snapshot may take"`
 	OwnerTerm     time.Duration `mapstructure:"owner_term" help:"with several servers on one journal (journal.url): a partition whose server gives no sign for so long goes to another one"`
+	FleetEvery    time.Duration `mapstructure:"fleet_every" help:"how often peers and fleet_rate get a new picture of the fleet, when a rule uses them; 0: never"`
 	WarmUp        string        `mapstructure:"warm_up" help:"make the state of the rules from history: auto (when no snapshot is whole and the journal begins later), always (at every start), off"`
 }
 
 // DefaultConfig takes a snapshot every 30 seconds. Its chunks leave room for headers below the 1 MiB that an external
 // journal takes by default.
 func DefaultConfig() Config {
-	return Config{SnapshotEvery: 30 * time.Second, FetchMax: 64, ChunkBytes: 960 << 10, StopTimeout: 4 * time.Second, OwnerTerm: 15 * time.Second, WarmUp: warmAuto}
+	return Config{SnapshotEvery: 30 * time.Second, FetchMax: 64, ChunkBytes: 960 << 10, StopTimeout: 4 * time.Second, OwnerTerm: 15 * time.Second,
+		FleetEvery: 15 * time.Minute, WarmUp: warmAuto}
 }
 
 // Validate names the field and the value of what is wrong.
@@ -49,6 +51,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("rules.engine.stop_timeout %v: want 0 or more", c.StopTimeout)
 	case c.OwnerTerm < time.Second:
 		return fmt.Errorf("rules.engine.owner_term %v: want at least 1s", c.OwnerTerm)
+	case c.FleetEvery != 0 && c.FleetEvery < time.Minute:
+		return fmt.Errorf("rules.engine.fleet_every %v: want at least 1m, or 0 for never", c.FleetEvery)
 	case c.WarmUp != warmAuto && c.WarmUp != warmAlways && c.WarmUp != warmOff:
 		return fmt.Errorf("rules.engine.warm_up %q: want auto, always or off", c.WarmUp)
 	}
@@ -92,8 +96,9 @@ type Deps struct {
 	Log        Log
 	Findings   Findings
 	Snapshots  Snapshots
-	Past       Past // nil: nothing is known beside the journal
-	Alone      bool // no other process can work these partitions: none is waited for
+	Summaries  Summaries // nil: nobody makes summaries of the fleet
+	Past       Past      // nil: nothing is known beside the journal
+	Alone      bool      // no other process can work these partitions: none is waited for
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept and shown nowhere
 }
@@ -119,6 +124,9 @@ func New(cfg Config, set *rules.Set, deps Deps) *Engine {
 		e.workers = append(e.workers, &worker{
 			cfg: cfg, set: set, deps: deps, metrics: e.metrics, partition: p, log: log,
 			snaps: &snapshotter{cfg: cfg, store: deps.Snapshots, metrics: e.metrics, partition: p, log: log},
+			fleet: &fleetStep{
+				every: cfg.FleetEvery, parts: deps.Partitions, store: deps.Snapshots, to: deps.Summaries, metrics: e.metrics, partition: p, log: log,
+			},
 			owners: &owners{
 				term: cfg.OwnerTerm, alone: deps.Alone, store: deps.Snapshots, metrics: e.metrics, partition: p, token: token, log: log,
 			},
@@ -153,6 +161,7 @@ type Stats struct {
 	Saved     uint64    // sequence the newest snapshot holds
 	Received  time.Time // receipt time of the last record stepped; zero before the first
 	Devices   int
+	Summary   time.Time // of the last summary of the fleet; zero: there was none
 }
 
 // Stats returns where each partition stands. It is safe to call at any time.
@@ -163,6 +172,9 @@ func (e *Engine) Stats() []Stats {
 		if ms := w.received.Load(); ms != 0 {
 			out[i].Received = time.UnixMilli(ms)
 		}
+		if ms := w.summary.Load(); ms != 0 {
+			out[i].Summary = time.UnixMilli(ms)
+		}
 	}
 	return out
 }
@@ -172,5 +184,6 @@ type progress struct {
 	stepped  atomic.Uint64
 	received atomic.Int64 // ms
 	devices  atomic.Int64
+	summary  atomic.Int64 // ms
 	warming  warming
 }

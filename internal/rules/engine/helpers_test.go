@@ -118,6 +118,16 @@ func (m *memory) Emit(_ context.Context, _ int, fs []fleet.Finding) error {
 	return nil
 }
 
+func (m *memory) Summarise(_ context.Context, at time.Time, body []byte) error {
+	if m.fails(&m.failEmit) {
+		return errAway
+	}
+	for _, rec := range wire.SummaryRecords(2, at, body) {
+		m.append(rec)
+	}
+	return nil
+}
+
 func (m *memory) Save(_ context.Context, key string, body []byte) error {
 	if m.fails(&m.failSave) {
 		return errAway

@@ -50,7 +50,7 @@ func start(m *memory, set *rules.Set, alone bool, at int, f fault) *process {
 
 func (p *process) start(cfg Config, set *rules.Set, alone bool) *process {
 	p.going, p.done = make(chan struct{}), make(chan error, 1)
-	p.engine = New(cfg, set, Deps{Partitions: 2, Log: p, Findings: p, Snapshots: p, Past: p.past, Alone: alone})
+	p.engine = New(cfg, set, Deps{Partitions: 2, Log: p, Findings: p, Snapshots: p, Summaries: p, Past: p.past, Alone: alone})
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	go func() { p.done <- p.engine.Run(ctx) }()
@@ -123,6 +123,10 @@ func (p *process) Emit(ctx context.Context, partition int, fs []fleet.Finding) e
 
 func (p *process) Count(ctx context.Context, partition int, at time.Time, lines []byte) error {
 	return p.do("", func() error { return p.found.Count(ctx, partition, at, lines) })
+}
+
+func (p *process) Summarise(ctx context.Context, at time.Time, body []byte) error {
+	return p.do("", func() error { return p.log.(*memory).Summarise(ctx, at, body) }) //nolint:forcetypeassert // it is one wherever there are summaries
 }
 
 func (p *process) Load(ctx context.Context, key string) (body []byte, rev uint64, err error) {

@@ -22,6 +22,7 @@ type worker struct {
 	partition int
 	log       *slog.Logger
 	snaps     *snapshotter
+	fleet     *fleetStep
 	owners    *owners
 
 	lease   *lease // of the partition, while it is ours
@@ -51,13 +52,15 @@ func (w *worker) own(ctx context.Context, l *lease) {
 	w.lease = l
 	w.snaps.reset(l)
 	work, cancel := l.during(ctx)
-	defer cancel()
 	loaded := w.load(work) == nil
 	if loaded {
+		w.fleet.reset(l, w.state)
 		w.work(work)
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
-	defer cancel()
+	cancel()
+	w.fleet.finish()
+	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.StopTimeout)
+	defer cancelStop()
 	if loaded {
 		w.snaps.finish(stop, w)
 	}
@@ -69,6 +72,7 @@ func (w *worker) forget() {
 	w.state, w.seq, w.counts, w.setBack, w.broken = nil, 0, rules.Counts{}, false, false
 	w.received.Store(0)
 	w.devices.Store(0)
+	w.summary.Store(0)
 	w.metrics.partition(w.partition, 0, 0)
 }
 
@@ -126,7 +130,7 @@ func (w *worker) load(ctx context.Context) error {
 func (w *worker) consume(ctx context.Context, src wire.Source, next *time.Time, pause *backoff) error {
 	for {
 		until := *next
-		if w.snaps.making != nil { // no record is waited for while there is something to encode
+		if w.snaps.making != nil || w.fleet.making != nil { // no record is waited for while there is something to encode
 			until = time.Now().Add(time.Millisecond)
 		}
 		fetch, cancel := context.WithDeadline(ctx, until)
@@ -152,8 +156,12 @@ func (w *worker) consume(ctx context.Context, src wire.Source, next *time.Time, 
 				*next = now.Add(time.Second)
 			}
 		}
-		if w.snaps.making != nil {
+		w.fleet.look(w, len(recs) == w.cfg.FetchMax)
+		switch {
+		case w.snaps.making != nil:
 			w.snaps.work(ctx, w, slice)
+		case w.fleet.making != nil:
+			w.fleet.work(ctx, slice)
 		}
 	}
 }
@@ -288,6 +296,10 @@ func (w *worker) show() {
 		w.received.Store(now.UnixMilli())
 	}
 	w.metrics.partition(w.partition, w.seq, w.state.Devices())
+	if at, size := w.state.Summary(); size > 0 {
+		w.summary.Store(at.UnixMilli())
+		w.metrics.summaryBytes.Set(float64(size))
+	}
 }
 
 // backoff is a pause that doubles from 100 ms to 10 s.
