@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -86,6 +87,9 @@ func BenchmarkBatchShippedPacks(b *testing.B) {
 		}
 		return wire.Record{Kind: wire.KindReadings, Received: at.Add(time.Second), Body: body}
 	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
 	s := rules.NewState(set)
 	found := 0
 	var body []byte
@@ -98,6 +102,8 @@ func BenchmarkBatchShippedPacks(b *testing.B) {
 		}
 		at = at.Add(10 * time.Minute)
 	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
 	from := 0
 	for b.Loop() {
 		b.StopTimer()
@@ -110,5 +116,6 @@ func BenchmarkBatchShippedPacks(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*size/b.Elapsed().Seconds(), "readings/s")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/devices, "B/device")
 	b.ReportMetric(float64(found)/float64(b.N*size), "findings/reading")
 }

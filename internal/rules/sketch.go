@@ -73,20 +73,22 @@ func (c centroid) with(o centroid) centroid {
 // Fan, The American Statistician 50(4), 1996), with each centroid in the middle of the values it stands for. total is how many
 // values the window has.
 func (s *sketch) quantile(q float64, now, width int64) (v, total float64) {
-	var all [buckets * centroids]centroid
-	n := 0
+	var first, second [buckets * centroids]centroid
+	var ends [buckets]int
+	n, runs := 0, 0
 	for b := max(s.head, floorDiv(now, width)) - buckets + 1; b <= s.head; b++ {
-		for _, c := range s.b[b&(buckets-1)] {
-			all[n] = c
-			n++
-			total += float64(c.n)
+		if in := s.b[b&(buckets-1)]; len(in) > 0 {
+			n += copy(first[n:], in)
+			ends[runs], runs = n, runs+1
 		}
 	}
 	if n == 0 {
 		return math.NaN(), 0
 	}
-	list := all[:n]
-	slices.SortFunc(list, func(a, b centroid) int { return cmp.Compare(a.v, b.v) })
+	list := mergeRuns(first[:n], second[:n], ends[:runs])
+	for _, c := range list {
+		total += float64(c.n)
+	}
 	rank := q * (total - 1)
 	before, last, lastAt := 0.0, list[0], 0.0
 	for i, c := range list {
@@ -101,6 +103,28 @@ func (s *sketch) quantile(q float64, now, width int64) (v, total float64) {
 		last, lastAt = c, at
 	}
 	return float64(last.v), total
+}
+
+// mergeRuns sorts a list of sorted runs, each ending before ends; other is as long as list. It is a merge sort that begins with what
+// is in order already.
+func mergeRuns(list, other []centroid, ends []int) []centroid {
+	for len(ends) > 1 {
+		from, out := 0, 0
+		for i := 0; i < len(ends); i += 2 {
+			mid, end := ends[i], ends[min(i+1, len(ends)-1)]
+			a, b := list[from:mid], list[mid:end]
+			for k := from; k < end; k++ {
+				if len(b) == 0 || len(a) > 0 && a[0].v <= b[0].v {
+					other[k], a = a[0], a[1:]
+				} else {
+					other[k], b = b[0], b[1:]
+				}
+			}
+			ends[out], out, from = end, out+1, end
+		}
+		list, other, ends = other, list, ends[:out]
+	}
+	return list
 }
 
 func (s *sketch) append(b []byte) []byte {
