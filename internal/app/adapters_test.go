@@ -2,10 +2,19 @@ package app
 
 import (
 	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"aftercare/internal/config"
 	"aftercare/internal/fleet"
+	"aftercare/internal/journal"
 	"aftercare/internal/obs"
 	"aftercare/internal/wire"
 )
@@ -45,3 +54,53 @@ func TestFoundPassesOverWhatIsNoFinding(t *testing.T) {
 type logLines struct{ n int }
 
 func (l *logLines) Write(b []byte) (int, error) { l.n++; return len(b), nil }
+
+// TestSummaryGoesToEveryPartition: once, however often it is handed over.
+func TestSummaryGoesToEveryPartition(t *testing.T) {
+	c := journal.DefaultConfig()
+	c.Dir, c.Partitions, c.MinFree = t.TempDir(), 3, 0
+	j, err := journal.Open(t.Context(), c, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	at := time.UnixMilli(1_700_000_000_000).UTC()
+	for range 2 {
+		if err := (readings{j}).Summarise(t.Context(), at, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := j.Tail(t.Context(), wire.Readings, 10)
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%d records, %v", len(got), err)
+	}
+	for _, r := range got {
+		if uint64(r.Partition)+1 != r.Seq || r.Kind != wire.KindSummary || !r.Received.Equal(at) || string(r.Body) != "{}" {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// TestReplayKnowsPeers: on simulated time a device is compared with the others once an interval is over.
+func TestReplayKnowsPeers(t *testing.T) {
+	const texts = `{en: &t {what: w, why: y, otherwise: o, do: d, clear: c}, de: *t}`
+	dir := t.TempDir()
+	pack := "pack: washing-machine\napplies: {category: washing-machine}\nrules:\n" +
+		"  - {id: unlike, kind: fault, severity: due, when: peers(drain_s) > 0.95, text: " + texts + "}\n"
+	if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(pack), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list, lines := written(16, 1)
+	report, findings, _, err := replayedWith(t, func(c *config.Config) { c.Rules.Dir = dir }, list, lines)
+	if err != nil || report.Messages == 0 {
+		t.Fatal(report, err)
+	}
+	first, _, _ := strings.Cut(findings, "\n")
+	var f fleet.Finding
+	if err := json.Unmarshal([]byte(first), &f); err != nil {
+		t.Fatal(err)
+	}
+	if at := f.At.Sub(replayStart); f.Rule != "unlike" || at < 15*time.Minute || at > 45*time.Minute {
+		t.Errorf("first finding: %s", first)
+	}
+}

@@ -63,7 +63,13 @@ func written(devices, days int) (list, lines string) {
 
 func replayed(t testing.TB, list, lines string) (report ReplayReport, findings, messages string, err error) {
 	t.Helper()
+	return replayedWith(t, func(*config.Config) {}, list, lines)
+}
+
+func replayedWith(t testing.TB, set func(*config.Config), list, lines string) (report ReplayReport, findings, messages string, err error) {
+	t.Helper()
 	cfg := config.Default()
+	set(&cfg)
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	files, problems := LoadFiles(cfg)
 	if len(problems) > 0 {
