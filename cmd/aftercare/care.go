@@ -52,7 +52,7 @@ them, "rules explain" says which value counts.`,
 						return err
 					}
 					if err := app.CheckLimit(files.Rules, d.Model, name); err != nil {
-						return err
+						return fmt.Errorf("%w; the rules are those of rules.dir: --rules.dir names another folder", err)
 					}
 					set[name] = v
 				}
@@ -60,7 +60,7 @@ them, "rules explain" says which value counts.`,
 			})
 		},
 	}
-	configFlags(cmd)
+	configFlags(cmd, "rules.dir")
 	tenantFlag(cmd, &tenant)
 	cmd.Flags().StringArrayVar(&limits, "limit", nil, "`RULE.LIMIT=VALUE`, in the limit's unit; may be given several times")
 	cmd.Flags().StringArrayVar(&unset, "unset", nil, "`RULE.LIMIT` whose usual value counts again")

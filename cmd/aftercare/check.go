@@ -24,8 +24,14 @@ server runs on the data folder.
 
 Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 there are mistakes in the files or flags.`,
 		Example: `  aftercare check --config FILE
+  aftercare check --rules.dir my/rules
   aftercare check --journal --data FOLDER`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("name a folder of rule packs with --rules.dir %s", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, files, err := loadAll(cmd)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"time"
@@ -24,7 +25,9 @@ type client struct {
 // newClient finds address and token in the settings and the data folder.
 func newClient(cfg config.Config) (*client, error) {
 	token, err := app.LinkToken(cfg)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no server has run on the data folder %q: name its own with --data", cfg.Data)
+	} else if err != nil {
 		return nil, err
 	}
 	host, port, err := net.SplitHostPort(cfg.Web.Listen)

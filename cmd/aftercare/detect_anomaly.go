@@ -35,7 +35,7 @@ teaches nothing; a value that is no finite number is a mistake.`,
 	}
 	cmd.Flags().StringVar(&timeCol, "time", "timestamp", "column with the time of the row; copied, rows count in their order")
 	cmd.Flags().StringVar(&valueCol, "value", "value", "column with the value")
-	cmd.Flags().StringVar(&out, "out", "", "folder for the answers (required)")
+	cmd.Flags().StringVar(&out, "out", "", "folder for the answers, in which each file keeps its path (required)")
 	_ = cmd.MarkFlagRequired("out")
 	return cmd
 }

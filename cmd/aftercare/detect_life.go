@@ -36,7 +36,7 @@ first 10 values say nothing.`,
 	cmd.Flags().StringVar(&l.sep, "sep", ",", "what separates the columns of the files")
 	cmd.Flags().StringVar(&l.value, "value", "value", "column with the value")
 	cmd.Flags().Float64Var(&l.limit, "limit", 0, "the limit; the value comes to it from the side of the first row (required)")
-	cmd.Flags().StringVar(&l.out, "out", "", "folder for the answers (required)")
+	cmd.Flags().StringVar(&l.out, "out", "", "folder for the answers, in which each file keeps its path (required)")
 	_ = cmd.MarkFlagRequired("out")
 	_ = cmd.MarkFlagRequired("limit")
 	return cmd

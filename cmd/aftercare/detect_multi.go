@@ -43,7 +43,7 @@ Without --values the channels are the columns that hold numbers in the training 
 	cmd.Flags().StringVar(&m.sep, "sep", ",", "what separates the columns of the files")
 	cmd.Flags().StringSliceVar(&m.values, "values", nil, "columns with the channels; all with numbers by default")
 	cmd.Flags().IntVar(&m.train, "train-rows", 400, "rows at the beginning to learn from; fewer than 250 make it worse")
-	cmd.Flags().StringVar(&m.out, "out", "", "folder for the answers (required)")
+	cmd.Flags().StringVar(&m.out, "out", "", "folder for the answers, in which each file keeps its path (required)")
 	_ = cmd.MarkFlagRequired("out")
 	return cmd
 }

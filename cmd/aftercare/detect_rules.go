@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +43,7 @@ value that the model's profile does not allow is a mistake: the server would put
 			if i < 0 {
 				return &problemsError{[]fleet.Problem{{Path: "--model", Message: fmt.Sprintf("there is no profile of a model %q", d.model)}}}
 			}
+			d.note(cmd.ErrOrStderr(), loaded.Rules)
 			return d.run(files, &loaded.Models[i], loaded.Rules)
 		},
 	}
@@ -51,12 +54,21 @@ value that the model's profile does not allow is a mistake: the server would put
 	cmd.Flags().StringVar(&d.codeCol, "code", "", "column with codes of events: a row with one is an event, too")
 	cmd.Flags().StringToStringVar(&d.columns, "columns", nil, "columns of fields that are named otherwise: field=column,...")
 	cmd.Flags().StringVar(&d.sep, "sep", ",", "what separates the columns of the files")
-	cmd.Flags().StringVar(&d.out, "out", "", "folder for the answers (required)")
+	cmd.Flags().StringVar(&d.out, "out", "", "folder for the answers, in which each file keeps its path (required)")
 	_ = cmd.MarkFlagRequired("out")
 	_ = cmd.MarkFlagRequired("model")
 	cmd.MarkFlagsMutuallyExclusive("time", "every")
 	configFlags(cmd, "models", "rules.dir")
 	return cmd
+}
+
+// note names the rules that hold nowhere because rows say nothing of the device.
+func (d detectRules) note(w io.Writer, set *rules.Set) {
+	for _, r := range set.Rules() {
+		if needs := r.Needs(); len(needs) > 0 && slices.Contains(r.Models, d.model) {
+			fmt.Fprintf(w, "note: %s holds at no row: it applies to a certain %s, of which rows say nothing\n", r.ID, strings.Join(needs, ", "))
+		}
+	}
 }
 
 func (d detectRules) run(files []string, model *fleet.Model, set *rules.Set) error {

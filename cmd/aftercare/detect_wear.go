@@ -38,7 +38,7 @@ unless --plain is given. With several channels each is judged by itself and the 
 	cmd.Flags().StringSliceVar(&w.values, "values", nil, "columns with the values of several channels, instead of --value")
 	cmd.Flags().BoolVar(&w.falls, "falls", false, "wear makes the values fall")
 	cmd.Flags().BoolVar(&w.plain, "plain", false, "take the values as they are and not their logarithms: for channels that may be 0 or less")
-	cmd.Flags().StringVar(&w.out, "out", "", "folder for the answers (required)")
+	cmd.Flags().StringVar(&w.out, "out", "", "folder for the answers, in which each file keeps its path (required)")
 	_ = cmd.MarkFlagRequired("out")
 	cmd.MarkFlagsMutuallyExclusive("value", "values")
 	return cmd

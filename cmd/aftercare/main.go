@@ -64,5 +64,36 @@ Start with "aftercare demo": the server with every part in one process, and a si
 		return &problemsError{[]fleet.Problem{p}}
 	})
 	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newProvision(), newCommand(), newQuarantine(), newRules(), newLint(), newDetect(), newReplay(), newScore(), newConfig(), newSettings())
+	for _, c := range root.Commands() {
+		strict(c)
+	}
 	return root
+}
+
+// strict has a group of commands name a word that is none of them, where cobra prints the help and is content, and says with a wrong
+// number of arguments which are wanted.
+func strict(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+	if c.HasSubCommands() && !c.Runnable() {
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		c.Args = cobra.NoArgs
+	}
+	if wanted := c.Args; wanted != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			err := wanted(c, args)
+			if err == nil {
+				return nil
+			}
+			if c.HasSubCommands() {
+				c.SuggestionsMinimumDistance = 2
+				if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+					return fmt.Errorf("%w (did you mean %q?)", err, near[0])
+				}
+				return fmt.Errorf("%w (see %s --help)", err, c.CommandPath())
+			}
+			return fmt.Errorf("%w: %s", err, c.UseLine())
+		}
+	}
 }

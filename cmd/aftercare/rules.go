@@ -29,15 +29,24 @@ func newRulesTest() *cobra.Command {
 		Use:   "test [FILE or FOLDER]...",
 		Short: "Run the tests beside the rule packs (*_test.yaml)",
 		Long: `Runs tests of rules: what a device sends, in a short notation, and what the rules are to find at which time. The rules run as on the server, on
-simulated time. Without arguments it runs the tests beside the rule packs in force (rules.dir, or the shipped ones).
+simulated time. Without arguments it runs the tests beside the rule packs in force (rules.dir, or the shipped ones). Rules are those of rules.dir; if it
+is not set, the packs beside the tests.
 
 Exit code: 0 all tests pass, 1 a test failed, 2 there are mistakes in the files or flags.`,
 		Example: `  aftercare rules test
-  aftercare rules test --rules.dir my/rules my/rules/washing-machine_test.yaml`,
+  aftercare rules test my/rules
+  aftercare rules test --rules.dir my/rules elsewhere/washing-machine_test.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, files, err := loadAll(cmd)
-			if err != nil {
-				return err
+			cfg, problems := loadConfig(cmd)
+			if len(problems) > 0 {
+				return &problemsError{problems}
+			}
+			if cfg.Rules.Dir == "" && len(args) > 0 {
+				cfg.Rules.Dir = packsBeside(args[0])
+			}
+			files, problems := app.LoadFiles(cfg)
+			if len(problems) > 0 {
+				return &problemsError{problems}
 			}
 			tests, err := findTests(cfg, args)
 			if err != nil {
@@ -48,6 +57,24 @@ Exit code: 0 all tests pass, 1 a test failed, 2 there are mistakes in the files 
 	}
 	configFlags(cmd, "models", "rules.dir")
 	return cmd
+}
+
+// packsBeside returns the folder of tests if there are packs in it, or else nothing.
+func packsBeside(tests string) string {
+	dir := tests
+	if info, err := os.Stat(tests); err == nil && !info.IsDir() {
+		dir = filepath.Dir(tests)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		if ext := path.Ext(e.Name()); !e.IsDir() && (ext == ".yaml" || ext == ".yml") && !rules.IsTest(e.Name()) {
+			return dir
+		}
+	}
+	return ""
 }
 
 // testFile is a file of tests with the name people know it by.

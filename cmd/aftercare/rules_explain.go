@@ -28,7 +28,7 @@ the condition with what each part of it was at that moment, what has to be passe
 its episodes in that time. The rules are those of rules.dir (or the shipped ones); a note says when the server has others in force.
 
 What lies before the days looked at is not known to it: a window that reaches further back, or a counter over the device's life, needs more --days. The
-facts are those of today.`,
+facts are those of today. The server may know less: the windows of a rule that is new to it begin when it is put in force.`,
 		Example: `  aftercare rules explain washer-drain-slow WM-0001
   aftercare rules explain washer-drain-slow WM-0001 --at 2026-03-31T14:00 --days 30 --json`,
 		Args: cobra.ExactArgs(2),
@@ -105,6 +105,9 @@ func explain(w io.Writer, files *app.Files, past *api.DevicePast, key fleet.Devi
 	}
 	step(wire.Record{Stream: wire.Readings, Kind: wire.KindTick, Received: at})
 	if out.Explanation, err = state.Explain(key, rule); err != nil {
+		if out.Set != out.InForce {
+			return fmt.Errorf("%w; the server has other rules in force: --rules.dir names their folder", err)
+		}
 		return err
 	}
 	for i := range found {
@@ -126,7 +129,7 @@ func (x *explanation) print(w io.Writer, cut bool) error {
 	}
 	fmt.Fprintf(w, "\nits episodes in the time looked at")
 	if !x.From.IsZero() {
-		fmt.Fprintf(w, " (%d readings since %s)", x.Readings, x.From.UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, " (%d readings since %s, as if these rules had been in force)", x.Readings, x.From.UTC().Format(time.RFC3339))
 	}
 	fmt.Fprintln(w)
 	if len(x.Story) == 0 {
@@ -139,7 +142,7 @@ func (x *explanation) print(w io.Writer, cut bool) error {
 		fmt.Fprintln(w, "\nnote: there was more in that time than could be looked at; the oldest is missing")
 	}
 	if x.Set != x.InForce {
-		fmt.Fprintf(w, "\nnote: the server has other rules in force (%s) than these (%s)\n", x.InForce, x.Set)
+		fmt.Fprintf(w, "\nnote: the server has other rules in force (%s) than these (%s); --rules.dir names their folder\n", x.InForce, x.Set)
 	}
 	return nil
 }

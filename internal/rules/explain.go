@@ -195,7 +195,7 @@ func (s *State) explainGates(x *Explanation, d *device, i int, e *episode) {
 	holds := r.when(&s.env)
 	gate("condition holds", holds == yes, truthWord(holds), later)
 	if r.clear != nil && !r.event {
-		gate("clear condition does not hold", r.clear(&s.env) != yes, "", later)
+		gate("clear condition is false", r.clear(&s.env) != yes, "", later)
 	}
 	if r.forMs > 0 && r.levels == nil {
 		d := lasting(r.forMs)
@@ -278,7 +278,7 @@ func (s *State) part(t traced) *Part {
 	return &p
 }
 
-// partOf evaluates a part of a condition and those below it. A constant has nothing to say beside the text.
+// partOf evaluates a part of a condition and those below it. A number that is written down has nothing to say beside the text.
 func (s *State) partOf(t traced, n ast.Node) Part {
 	p := Part{Text: n.String()}
 	v, ok := t.parts[n]
@@ -288,7 +288,7 @@ func (s *State) partOf(t traced, n ast.Node) Part {
 	s.say(&p, v)
 	below := func(nodes ...ast.Node) {
 		for _, c := range nodes {
-			if cv, ok := t.parts[c]; ok && !cv.isConst && !cv.isLit {
+			if cv, ok := t.parts[c]; ok && !cv.isLit && (!cv.isConst || !written(c)) {
 				p.Parts = append(p.Parts, s.partOf(t, c))
 			}
 		}
@@ -308,6 +308,18 @@ func (s *State) partOf(t traced, n ast.Node) Part {
 		p.Why = s.why(n)
 	}
 	return p
+}
+
+// written reports whether a number stands in the text as it is.
+func written(n ast.Node) bool {
+	if u, ok := n.(*ast.UnaryNode); ok {
+		n = u.Node
+	}
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+		return true
+	}
+	return false
 }
 
 // say fills in what a value is now.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,18 @@ type Scope struct {
 
 // scopeKeys are the keys of applies that look at facts.
 var scopeKeys = []string{"firmware", "hardware", "batch", "region"}
+
+// Needs lists what has to be known of a device for the rule to apply to it: "firmware", "hardware", "batch", "region".
+func (r *Rule) Needs() (out []string) {
+	for i, key := range scopeKeys {
+		if slices.ContainsFunc(r.Scopes, func(s Scope) bool {
+			return [...]bool{s.Firmware != "", len(s.Hardware) > 0, len(s.Batch) > 0, len(s.Region) > 0}[i]
+		}) {
+			out = append(out, key)
+		}
+	}
+	return out
+}
 
 func (s *Scope) empty() bool {
 	return s.Firmware == "" && len(s.Hardware) == 0 && len(s.Batch) == 0 && len(s.Region) == 0

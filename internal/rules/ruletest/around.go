@@ -116,7 +116,7 @@ func (c *checker) limits(y map[string]text, path string) map[string]float64 {
 		if rule, _, ok := strings.Cut(name, "."); !ok {
 			c.problem(y[name].line, path, "limit %q: want rule-id.name", name)
 		} else if _, known := c.known(rule); !known {
-			c.problem(y[name].line, path, "unknown rule %q", rule)
+			c.stranger(y[name].line, path, rule)
 		}
 		out[name] = v
 	}

@@ -151,11 +151,26 @@ type checker struct {
 	file     string
 	models   []fleet.Model
 	known    func(rule string) (*rules.Rule, bool)
+	ids      []string // of all rules
 	problems []fleet.Problem
 }
 
 func (c *checker) problem(line int, path, format string, args ...any) {
 	c.problems = append(c.problems, fleet.Problem{File: c.file, Line: line, Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) hinted(line int, path, hint, format string, args ...any) {
+	c.problem(line, path, format, args...)
+	c.problems[len(c.problems)-1].Hint = hint
+}
+
+// stranger notes a rule that is not there.
+func (c *checker) stranger(line int, path, rule string) {
+	hint := rules.Suggest(rule, c.ids)
+	if !strings.HasPrefix(hint, "did") {
+		hint = "is its pack in the folder --rules.dir?"
+	}
+	c.hinted(line, path, hint, "unknown rule %q", rule)
 }
 
 // parse reads a test file. Tests with a mistake are not in what it returns.
@@ -164,7 +179,7 @@ func (c *checker) parse(body []byte) []test {
 	dec.KnownFields(true)
 	var f fileYAML
 	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		c.problem(0, "", "%v", err)
+		c.unread(err)
 		return nil
 	}
 	if len(f.Tests) == 0 {
@@ -237,7 +252,11 @@ func (c *checker) test(y *testYAML, path string) test {
 func (c *checker) series(t *test, name string, y text, path string) {
 	i := slices.IndexFunc(t.model.Fields, func(f fleet.FieldSpec) bool { return f.Name == name })
 	if i < 0 {
-		c.problem(y.line, path, "model %s has no field %q", t.model.ID, name)
+		fields := make([]string, len(t.model.Fields))
+		for k := range fields {
+			fields[k] = t.model.Fields[k].Name
+		}
+		c.hinted(y.line, path, rules.Suggest(name, fields), "model %s has no field %q", t.model.ID, name)
 		return
 	}
 	spec := &t.model.Fields[i]
@@ -269,7 +288,7 @@ func (c *checker) want(y *wantYAML, path string) want {
 	w := want{line: max(y.Rule.line, y.At.line), rule: y.Rule.s, phase: fleet.Phase(y.Phase.s)}
 	rule, known := c.known(w.rule)
 	if !known {
-		c.problem(w.line, path, "unknown rule %q", w.rule)
+		c.stranger(w.line, path, w.rule)
 		return w
 	}
 	if err := w.check(y); err != nil {

@@ -55,10 +55,13 @@ type Result struct {
 // Run runs the tests of a file. Mistakes in the file itself are problems; a test with one is not run.
 func Run(set *rules.Set, models []fleet.Model, file string, body []byte) (Result, []fleet.Problem) {
 	c := &checker{file: file, models: models, known: set.Rule}
+	for _, r := range set.Rules() {
+		c.ids = append(c.ids, r.ID)
+	}
 	var out Result
 	for _, t := range c.parse(body) {
 		got := t.run(set)
-		failures := t.compare(got)
+		failures := t.compare(got, c.known)
 		out.Tests++
 		if len(failures) > 0 {
 			out.Failed++
@@ -199,7 +202,7 @@ func (t *test) run(set *rules.Set) []fleet.Finding {
 
 // compare says where what came differs from what is wanted. Each finding answers one want; findings of one time may come in
 // any order.
-func (t *test) compare(got []fleet.Finding) (out []fleet.Problem) {
+func (t *test) compare(got []fleet.Finding, known func(string) (*rules.Rule, bool)) (out []fleet.Problem) {
 	used := make([]bool, len(got))
 	for _, w := range t.want {
 		i := slices.IndexFunc(got, func(f fleet.Finding) bool { return w.is(&f) })
@@ -215,7 +218,8 @@ func (t *test) compare(got []fleet.Finding) (out []fleet.Problem) {
 			used[i] = true
 			continue
 		}
-		out = append(out, fleet.Problem{Line: w.line, Message: fmt.Sprintf("want %s, got %s; values at %s: %s", w, t.instead(w, got), spell(w.to), t.values(w.to))})
+		rule, _ := known(w.rule)
+		out = append(out, fleet.Problem{Line: w.line, Message: fmt.Sprintf("want %s, got %s; values at %s: %s", w, t.instead(w, rule, got), spell(w.to), t.values(w.to))})
 	}
 	for i := range got {
 		if !used[i] {
@@ -234,7 +238,7 @@ func (w want) is(f *fleet.Finding) bool {
 }
 
 // instead is what the wanted rule did find.
-func (t *test) instead(w want, got []fleet.Finding) string {
+func (t *test) instead(w want, rule *rules.Rule, got []fleet.Finding) string {
 	var out []string
 	for i := range got {
 		if got[i].Rule == w.rule {
@@ -242,7 +246,7 @@ func (t *test) instead(w want, got []fleet.Finding) string {
 		}
 	}
 	if len(out) == 0 {
-		return "nothing of this rule"
+		return "nothing of this rule" + t.scoped(rule)
 	}
 	return strings.Join(out, ", ")
 }

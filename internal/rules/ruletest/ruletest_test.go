@@ -90,17 +90,18 @@ func TestFailsWithLineAndValues(t *testing.T) {
 // TestMistakes: what a test file has wrong is told with its line, and such a test is not run.
 func TestMistakes(t *testing.T) {
 	for body, want := range map[string]string{
-		"series: {drain: 5}\n    want: none":                                    `no field "drain"`,
+		"series: {drain: 5}\n    want: none":                                    `no field "drain" (did you mean "drain_s"?)`,
 		"series: {drain_s: 5x}\n    want: none":                                 `"5x" is not a number`,
 		"series: {drain_s: 901}\n    want: none":                                "quarantine",
 		"series: {drain_s: 5}":                                                  "want is missing",
 		"series: {drain_s: 5}\n    want: []":                                    "want a list of findings, or none",
-		"series: {drain_s: 5}\n    want: [{at: 1h, rule: fast}]":                `unknown rule "fast"`,
+		"series: {drain_s: 5}\n    want: [{at: 1h, rule: fast}]":                `unknown rule "fast" (is its pack`,
+		"series: {drain_s: 5}\n    want: [{at: 1h, rule: slwo}]":                `did you mean "slow"?`,
 		"series: {drain_s: 5}\n    want: [{at: 1h, rule: slow, phase: ended}]":  `phase "ended"`,
 		"series: {drain_s: 5}\n    want: [{at: 2h..1h, rule: slow}]":            "end is before the begin",
 		"series: {drain_s: 5}\n    want: [{at: 1h, rule: slow, severity: bad}]": `severity "bad"`,
 		"series: {drain_s: 5}\n    want: [{at: 1h, rul: slow}]":                 `"rul" is none of`,
-		"serie: {drain_s: 5}\n    want: none":                                   "field serie not found",
+		"serie: {drain_s: 5}\n    want: none":                                   `unknown key "serie" (did you mean "series"?)`,
 		"every: 0s\n    series: {drain_s: 5}\n    want: none":                   "at least 1s",
 		"events: [{at: 1h}]\n    want: none":                                    "code is missing",
 		"stopped: [{from: 2h, to: 1h}]\n    want: none":                         "want from before to",
@@ -124,7 +125,7 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%s: %v names no line", body, p)
 		}
 	}
-	for body, want := range map[string]string{"": "no test", "tests: [": "yaml", "tests: [{name: n, model: q, want: none}]": `unknown model "q"`, "tests: [{model: w, want: none}]": "name is missing"} {
+	for body, want := range map[string]string{"": "no test", "tests: [": "not valid YAML", "pack: x": "this is a rule pack", "tests: [{name: n, model: q, want: none}]": `unknown model "q"`, "tests: [{model: w, want: none}]": "name is missing"} {
 		if _, problems := run(t, body); len(problems) == 0 || !strings.Contains(problems[0].String(), want) {
 			t.Errorf("%q: %v, want %q", body, problems, want)
 		}
