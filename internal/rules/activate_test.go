@@ -36,7 +36,7 @@ func eras() []string {
 		packYAML(timeless...),
 		packYAML(`slow | when: drain_s > 75`, `held | when: drain_s > 60 | for: 25m | clear: drain_s < 40 | clear_for: 15m`,
 			`most | when: max(drain_s, "2h") > 90 and avg(drain_s, "6h") > 30`, `e18 | when: code == "E18"`,
-			`even | when: ewma(drain_s, "2h") > 65`, rule("often"), rule("odd"), rule("steps"), rule("off")),
+			`even | when: ewma(drain_s, "2h") > 65`, rule("often"), rule("odd"), rule("steps"), rule("off"), rule("where"), rule("pump"), rule("strange"), rule("worse")),
 		packYAML(`held | when: drain_s > 60 | for: 40m`, `was | when: mode == "eco" and prev(drain_s) > drain_s`,
 			`lost | when: age(drain_s) > 5000`, `mean | when: avg(drain_s, "2h") > 55`),
 		packYAML(),
@@ -62,7 +62,9 @@ func TestActivationWhateverCrashes(t *testing.T) {
 			recs = append(recs, rec)
 		}
 		base := NewState(set)
-		expect := marks(stepAll(base, recs))
+		plain := stepAll(base, recs)
+		episodes(t, plain, true)
+		expect := marks(plain)
 
 		s, saved := NewState(set), newStored(set)
 		var found []fleet.Finding

@@ -145,7 +145,7 @@ func (s *State) ended(d *device, m *mapping, e *episode, received int64) fleet.F
 		ID: d.findingID(r.ID, e.openedAt), Revision: e.told + 1, Phase: fleet.Cleared,
 		Device: d.key, Model: m.from.Model, Category: r.Category,
 		Rule: r.ID, Version: r.Version, Problem: r.Problem, Kind: r.Kind, Severity: r.Severity,
-		OpenedAt: moment(e.openedAt), At: moment(max(d.newest[0], d.newest[1])), Received: moment(received), Live: e.live,
+		OpenedAt: moment(e.openedAt), At: moment(max(d.newest[0], d.newest[1], e.openedAt)), Received: moment(received), Live: e.live,
 	}
 }
 
