@@ -62,18 +62,23 @@ func (p past) Facts(ctx context.Context, partition int, each func(fleet.Facts) e
 }
 
 // findings is where the rules put what they found.
-type findings struct{ j *journal.Journal }
+type findings struct {
+	append func(context.Context, []wire.Record) error
+	log    *slog.Logger
+}
 
+// Emit appends findings. One that cannot be written is said loudly and passed over: the partition would stand still before it for ever.
 func (f findings) Emit(ctx context.Context, partition int, fs []fleet.Finding) error {
 	records := make([]wire.Record, 0, len(fs))
-	for _, x := range fs {
-		r, err := wire.EncodeFinding(partition, x)
+	for i := range fs {
+		r, err := wire.EncodeFinding(partition, fs[i])
 		if err != nil {
-			return err
+			f.log.Error("A FINDING CANNOT BE WRITTEN; nobody is told of it", "device", fs[i].Device, "rule", fs[i].Rule, "err", err)
+			continue
 		}
 		records = append(records, r)
 	}
-	return f.j.Append(ctx, records)
+	return f.append(ctx, records)
 }
 
 // snapshots is where presence keeps its state.
@@ -88,7 +93,7 @@ func (s snapshots) Load(ctx context.Context, key string) ([]byte, bool, error) {
 }
 
 func (f findings) Count(ctx context.Context, partition int, at time.Time, lines []byte) error {
-	return f.j.Append(ctx, []wire.Record{{Stream: wire.Findings, Partition: partition, Kind: wire.KindCounters, Received: at, Body: lines}})
+	return f.append(ctx, []wire.Record{{Stream: wire.Findings, Partition: partition, Kind: wire.KindCounters, Received: at, Body: lines}})
 }
 
 // ruleState is where the rules keep theirs.

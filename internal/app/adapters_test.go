@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,5 +103,16 @@ func TestReplayKnowsPeers(t *testing.T) {
 	}
 	if at := f.At.Sub(replayStart); f.Rule != "unlike" || at < 15*time.Minute || at > 45*time.Minute {
 		t.Errorf("first finding: %s", first)
+	}
+}
+
+// TestFindingThatCannotBeWritten: those beside it are told all the same.
+func TestFindingThatCannotBeWritten(t *testing.T) {
+	var got []wire.Record
+	lines := &logLines{}
+	to := findings{func(_ context.Context, records []wire.Record) error { got = records; return nil }, obs.Logger(obs.DefaultConfig(), lines)}
+	odd := fleet.Finding{ID: "find-1", Evidence: []fleet.Evidence{{Value: math.NaN()}}}
+	if err := to.Emit(t.Context(), 3, []fleet.Finding{odd, {ID: "find-2"}}); err != nil || len(got) != 1 || got[0].ID != "find-2.0" || got[0].Partition != 3 || lines.n != 1 {
+		t.Errorf("%v, %+v, %d lines logged", err, got, lines.n)
 	}
 }

@@ -51,7 +51,7 @@ func (s *server) buildEngine(context.Context) error {
 		Past:       before,
 		Partitions: s.journal.Partitions(),
 		Log:        readings{s.journal},
-		Findings:   findings{s.journal},
+		Findings:   findings{s.journal.Append, s.log},
 		Snapshots:  ruleState{s.journal},
 		Summaries:  readings{s.journal},
 		Alone:      s.cfg.Journal.URL == "", // the lock on the data folder: no other process has this journal

@@ -237,3 +237,15 @@ func TestActivationBeginsTheWaitOfLevelsAnew(t *testing.T) {
 	wantSeverities(t, l.send(130*minute, "drain_s=60")) // two hours after the old level began to hold
 	wantSeverities(t, l.send(222*minute, "drain_s=60"), "updated danger")
 }
+
+// TestActivationEndsWhatIsKnownByTheLinkAlone: of a device that never sent anything there is no time but that of the episode.
+func TestActivationEndsWhatIsKnownByTheLinkAlone(t *testing.T) {
+	l := newLife(t, `off | when: not link.online`)
+	r := l.reading(fleet.Presence, 0, "online=false cause=lost")
+	want(t, l.sendReading(r), "off opened")
+	got := l.step(activation(t, t0.Add(minute), packYAML(`slow | when: drain_s > 70`)))
+	want(t, got, "off cleared")
+	if f := got[0]; !f.At.Equal(t0) || f.ID != l.all[0].ID || f.Revision != 1 {
+		t.Errorf("%+v", f)
+	}
+}

@@ -201,7 +201,7 @@ func episodes(t interface{ Fatalf(string, ...any) }, found []fleet.Finding, come
 	last := map[string]fleet.Finding{}
 	for _, f := range found {
 		before, known := last[f.ID]
-		known = known && !(comeBack && before.Phase == fleet.Cleared)
+		known = known && (!comeBack || before.Phase != fleet.Cleared)
 		switch {
 		case known && (f.Revision != before.Revision+1 || f.Phase == fleet.Opened || before.Phase == fleet.Cleared),
 			!known && (f.Revision != 0 || f.Phase != fleet.Opened), f.At.Before(f.OpenedAt):
