@@ -104,7 +104,7 @@ func (s simulation) judge(t *testing.T) {
 	switch {
 	case r.Abrupt.Conditions < 4 || r.Abrupt.Warned < 2 || 2*(r.Abrupt.Warned+r.Abrupt.Late) < r.Abrupt.Conditions:
 		t.Errorf("abrupt faults are not told: %+v\n%s", r.Abrupt, table)
-	case r.FalsePerUnit > 0.4:
+	case r.FalsePerUnit > 0.1:
 		t.Errorf("%.3f false tellings a device-month\n%s", r.FalsePerUnit, table)
 	case len(r.Unknown) > 0:
 		t.Errorf("configs/sim/score.yaml names rules that are not there: %v", r.Unknown)
