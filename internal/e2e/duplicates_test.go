@@ -79,6 +79,7 @@ func TestDuplicatesChangeNothing(t *testing.T) {
 	t.Parallel()
 	at := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
 	msgs := day(at)
+	const rows = 43 + 3 + 1 + 3 + 6 + 3 // reports, events, a status, findings, changes, how much each was used
 	run := func(again bool) (stored, told []string) {
 		dir := t.TempDir()
 		h := settle(t, dir, "DU", 3)
@@ -106,6 +107,9 @@ func TestDuplicatesChangeNothing(t *testing.T) {
 			if n := len(db.ask(`SELECT * FROM "change"`)); n < 3+3 { // of cases, of messages
 				return fmt.Errorf("%d changes so far", n)
 			}
+			if n := len(db.dump()); n < rows {
+				return fmt.Errorf("%d rows so far", n)
+			}
 			return nil
 		})
 		p.conserved(t)
@@ -115,7 +119,7 @@ func TestDuplicatesChangeNothing(t *testing.T) {
 	}
 	stored, told := run(false)
 	storedAgain, toldAgain := run(true)
-	if len(stored) != 43+3+1+3+6+3 { // reports, events, a status, findings, changes, how much each was used
+	if len(stored) != rows {
 		t.Errorf("the run shows nothing: %d rows", len(stored))
 	}
 	differ(t, "the database", stored, storedAgain)
