@@ -20,6 +20,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"aftercare/internal/journal"
+	"aftercare/internal/obs"
 )
 
 var bin string // the folder of the built programs
@@ -238,6 +243,23 @@ func (p *process) conserved(t testing.TB) {
 		}
 		return nil
 	})
+}
+
+// opened opens a stopped server's journal; the function it returns closes it.
+func opened(t testing.TB, dir string) (*journal.Journal, func()) {
+	t.Helper()
+	cfg := journal.DefaultConfig()
+	cfg.Dir = dir
+	j, err := journal.Open(t.Context(), cfg, obs.Discard(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j, func() {
+		t.Helper()
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // eventually asks until ok answers nil, for a bounded time: for what another process does in its own time.

@@ -11,11 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"aftercare/internal/fleet"
-	"aftercare/internal/journal"
-	"aftercare/internal/obs"
 	"aftercare/internal/wire"
 )
 
@@ -106,19 +102,10 @@ func TestRulesAndFactsReachEveryPartition(t *testing.T) {
 // recorded reads from the journal which rules were activated in each partition, repeats left out, and the newest facts of WM-1.
 func recorded(t *testing.T, dir string) (ids map[int][]string, facts fleet.Facts) {
 	t.Helper()
-	cfg := journal.DefaultConfig()
-	cfg.Dir = dir
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	j, err := journal.Open(ctx, cfg, obs.Discard(), prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := j.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	j, closed := opened(t, dir)
+	defer closed()
 	ids = map[int][]string{}
 	for from := uint64(0); ; {
 		page, err := j.Scan(ctx, wire.Readings, from, 1000)

@@ -10,19 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"aftercare/internal/history/embedded"
 	"aftercare/internal/journal"
-	"aftercare/internal/obs"
 	"aftercare/internal/wire"
 )
 
-// pack writes a rule pack for the washer into folder; each rule is an id and the rest of its YAML in flow style, without texts.
-func pack(t *testing.T, folder, name string, rules ...string) {
+// pack writes a rule pack for one model into folder; each rule is an id and the rest of its YAML in flow style, without texts.
+func pack(t *testing.T, folder, name, model string, rules ...string) {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "pack: %s\napplies: {models: [washer-w7]}\nrules:\n", name)
+	fmt.Fprintf(&b, "pack: %s\napplies: {models: [%s]}\nrules:\n", name, model)
 	for i := 0; i < len(rules); i += 2 {
 		fmt.Fprintf(&b, `  - {id: %s, %s, text: {
       en: {what: "{{.Thing}} has %[1]s.", why: It says so., otherwise: It waits., do: Wait., clear: "{{.Thing}} is fine."},
@@ -72,7 +69,7 @@ func TestStateIsMadeFromHistory(t *testing.T) {
 	t.Parallel()
 	dir, packs := t.TempDir(), t.TempDir()
 	h := settle(t, dir, "WU", 1)
-	pack(t, packs, "warm",
+	pack(t, packs, "warm", "washer-w7",
 		"warm-open", "kind: fault, severity: fault, when: vibration_mm_s > 5, clear: vibration_mm_s < 2",
 		"warm-mean", `kind: fault, severity: due, when: 'count(drain_s, "14d") > 50 and avg(drain_s, "14d") > 60'`, // 59 so far, of 53 to 57 values
 		"warm-total", "kind: fault, severity: due, when: total(water_l) > 182.5", // 181 so far
@@ -200,19 +197,10 @@ func (p *process) messagesOf(t *testing.T, rule string, least int) (ids []string
 // loseRules removes all snapshots of the rules from a stopped server's journal, and the readings that everybody has read.
 func loseRules(t *testing.T, dir string) {
 	t.Helper()
-	cfg := journal.DefaultConfig()
-	cfg.Dir = dir
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	j, err := journal.Open(ctx, cfg, obs.Discard(), prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := j.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	j, closed := opened(t, dir)
+	defer closed()
 	keys, err := j.SnapshotKeys(ctx, "rules.")
 	if err != nil || len(keys) < 4 {
 		t.Fatalf("snapshots %v: %v", keys, err)
@@ -222,7 +210,7 @@ func loseRules(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := j.Trim(ctx, time.Now().Add(cfg.Keep+time.Hour)); err != nil { // as if they had lain there for long
+	if _, err := j.Trim(ctx, time.Now().Add(journal.DefaultConfig().Keep+time.Hour)); err != nil { // as if they had lain there for long
 		t.Fatal(err)
 	}
 	left, err := j.Scan(ctx, wire.Readings, 0, 1000)
