@@ -29,8 +29,12 @@ func (r readings) First(ctx context.Context) (uint64, time.Time, error) {
 }
 
 // Summarise puts a summary of the fleet into every partition.
-func (r readings) Summarise(ctx context.Context, at time.Time, body []byte) error {
-	return r.j.Append(ctx, wire.SummaryRecords(r.j.Partitions(), at, body))
+func (r readings) Summarise(ctx context.Context, sum fleet.Summary) error {
+	records, err := wire.EncodeSummary(r.j.Partitions(), sum)
+	if err != nil {
+		return err
+	}
+	return r.j.Append(ctx, records)
 }
 
 // past is what the rules are made from when their snapshots are lost.

@@ -72,11 +72,12 @@ func (t *tape) summarise(ctx context.Context, at time.Time) error {
 	for p := range t.states {
 		parts[p] = t.states[p].Aggregate()
 	}
-	body, _, err := rules.Summarise(parts, at)
+	sum, _ := rules.Summarise(parts, at)
+	records, err := wire.EncodeSummary(len(t.states), sum)
 	if err != nil {
 		return err
 	}
-	return t.Append(ctx, wire.SummaryRecords(len(t.states), at, body))
+	return t.Append(ctx, records)
 }
 
 // replayKeys lists the devices by serial.

@@ -1,14 +1,13 @@
 package rules
 
 import (
-	"encoding/json"
 	"math"
 	"slices"
 	"sort"
 	"strings"
 	"time"
 
-	"aftercare/internal/fleet"
+	"aftercare/internal/wire"
 	"github.com/expr-lang/expr/ast"
 )
 
@@ -31,8 +30,8 @@ type rateKey struct{ tenant, model, firmware, batch, rule string }
 // are evaluated at the next reading of each device. One that cannot be read changes nothing, and is an error. Neither does one that is
 // older than what is known: it comes from a process that stood still.
 func (s *State) SetSummary(body []byte) error {
-	var sum fleet.Summary
-	if err := json.Unmarshal(body, &sum); err != nil {
+	sum, err := wire.DecodeSummary(body)
+	if err != nil {
 		return err
 	}
 	if s.fleet != nil && sum.At.Before(s.fleet.at) {
@@ -53,7 +52,7 @@ func (s *State) SetSummary(body []byte) error {
 	return nil
 }
 
-// Summary returns of when the last summary of the fleet is and its size in bytes; no time: there was none.
+// Summary returns of when the last summary of the fleet is and its size in bytes, compressed; no time: there was none.
 func (s *State) Summary() (at time.Time, size int) {
 	if s.fleet == nil {
 		return time.Time{}, 0

@@ -33,11 +33,11 @@ func fleetOf(t testing.TB, s *State, n, from int, value func(int) float64) (valu
 
 func summaryRecord(t testing.TB, sum fleet.Summary) *wire.Record {
 	t.Helper()
-	body, err := json.Marshal(sum)
+	recs, err := wire.EncodeSummary(1, sum)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &wire.Record{Kind: wire.KindSummary, Received: sum.At, Body: body}
+	return &recs[0]
 }
 
 const peersRule = `a | when: 'peers(drain_s) > 0.5 and vibration_mm_s > 1e9' | evidence: ['peers(drain_s)', 'fleet_rate("hot")']`

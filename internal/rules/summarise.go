@@ -3,7 +3,6 @@ package rules
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,7 +11,7 @@ import (
 )
 
 // How many bytes of JSON the parts of an aggregate and of a summary take at most. A summary is a record in every partition, and in the
-// header of every snapshot.
+// header of every snapshot; compressed there.
 const (
 	aggregatePeers = 512 << 10
 	aggregateRates = 256 << 10
@@ -23,30 +22,21 @@ const (
 // LooksAtFleet reports whether a rule compares devices with others: without one nobody needs a summary.
 func (s *Set) LooksAtFleet() bool { return s.fleet }
 
-// Summarise makes the body of a summary record from the aggregates of partitions, in any order. at is when, by the clock of the
-// partitions. What does not fit, of the groups with the fewest devices, is left out: left says how much, the aggregates' own included.
-func Summarise(parts []Aggregate, at time.Time) (body []byte, left int, err error) {
-	sum := MergeSummaries(parts, at)
+// Settled reports whether all devices are known to be of the rules that count now. After an activation they are once all were saved; an
+// aggregate made before that would count more of those that have something than of the others.
+func (s *State) Settled() bool { return s.gen() == 0 || s.sets[s.gen()-1] == nil }
+
+// Summarise makes the summary of the fleet from the aggregates of partitions, in any order. at is when, by the clock of the partitions.
+// What does not fit, of the groups with the fewest devices, is left out: left says how much, the aggregates' own included.
+func Summarise(parts []Aggregate, at time.Time) (sum fleet.Summary, left int) {
+	sum = MergeSummaries(parts, at)
 	var peers, rates int
 	sum.Peers, peers = fit(sum.Peers, func(p *fleet.PeerTable) int { return p.Devices }, summaryPeers)
 	sum.Rates, rates = fit(sum.Rates, func(r *fleet.FleetRate) int { return r.Devices }, summaryRates)
 	for i := range parts {
 		left += parts[i].Left
 	}
-	if body, err = json.Marshal(sum); err != nil {
-		return nil, 0, fmt.Errorf("encode the summary of the fleet: %w", err)
-	}
-	return body, left + peers + rates, nil
-}
-
-// Said returns what the body of a summary says but for its time: equal bytes say the same.
-func Said(body []byte) ([]byte, error) {
-	var sum fleet.Summary
-	if err := json.Unmarshal(body, &sum); err != nil {
-		return nil, err
-	}
-	sum.At = time.Time{}
-	return json.Marshal(sum)
+	return sum, left + peers + rates
 }
 
 // fit keeps those of a list that stand for the most devices, as many as take no more than limit bytes of JSON, in their order.

@@ -49,7 +49,7 @@ const (
 	KindStop       Kind = "stop"       // no body: this system stopped receiving, in an orderly way
 	KindFacts      Kind = "facts"      // in Readings; body: fleet.Facts as JSON, one or more lines, what is known of devices of the partition
 	KindActivation Kind = "activation" // in Readings, of every partition; body: Activation, the rule packs that count from here on
-	KindSummary    Kind = "summary"    // in Readings, of every partition; body: fleet.Summary as JSON
+	KindSummary    Kind = "summary"    // in Readings, of every partition; body: see EncodeSummary
 	KindFinding    Kind = "finding"    // body: fleet.Finding as JSON
 	KindCounters   Kind = "counters"   // in Findings; body: line protocol, how much devices were used, for history
 	KindChange     Kind = "change"     // body: fleet.Notice as JSON
@@ -164,15 +164,6 @@ func DecodeActivation(r *Record) (Activation, error) {
 		return a, fmt.Errorf("decode the activation at %d: %w", r.Seq, err)
 	}
 	return a, nil
-}
-
-// SummaryRecords makes the records of a summary of the fleet, one for each partition. One that is stored twice within two minutes is there once.
-func SummaryRecords(partitions int, at time.Time, body []byte) []Record {
-	out := make([]Record, partitions)
-	for p := range out {
-		out[p] = Record{Stream: Readings, Partition: p, Kind: KindSummary, Received: at, ID: fmt.Sprintf("summary.%d.%d", p, at.UnixMilli()), Body: body}
-	}
-	return out
 }
 
 // EncodeFacts makes a record of facts about devices of one partition.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"aftercare/internal/fleet"
 	"aftercare/internal/rules"
 )
 
@@ -20,10 +21,10 @@ import (
 // writes is of an older time and is written over at the next interval, and states take no summary that is older than what they have.
 // Time is the partitions' clock, which stands still when no record comes: then nothing of this happens.
 
-// Summaries takes summaries of the fleet: each is to become a record of every partition, of the given time and body. At least once is
+// Summaries takes summaries of the fleet: each is to become a record of every partition. At least once is
 // enough.
 type Summaries interface {
-	Summarise(ctx context.Context, at time.Time, body []byte) error
+	Summarise(ctx context.Context, sum fleet.Summary) error
 }
 
 // fleetStep makes a partition's part, and in partition 0 the summary. Only the worker's goroutine calls it; what is stored is stored
@@ -78,7 +79,7 @@ func (f *fleetStep) look(w *worker, busy bool) {
 	switch {
 	case f.slot == 0:
 		f.slot = slot
-	case slot == f.slot || f.storing() || busy && time.Since(f.began) < f.every:
+	case slot == f.slot || f.storing() || !w.state.Settled() || busy && time.Since(f.began) < f.every:
 	default:
 		f.slot, f.began, f.making = slot, time.Now(), w.state.BeginAggregate()
 	}
@@ -148,26 +149,23 @@ func (f *fleetStep) retry(ctx context.Context, what string, g func(context.Conte
 // summarise puts the parts together, partition 0's own being the newest, and hands over what they say when that is new.
 func (f *fleetStep) summarise(ctx context.Context, own rules.Aggregate) {
 	parts := f.gather(ctx, own)
-	body, left, err := rules.Summarise(parts, own.At)
-	if err != nil {
-		f.log.Error("THE SUMMARY OF THE FLEET WAS NOT MADE", "error", err)
-		return
-	}
+	sum, left := rules.Summarise(parts, own.At)
 	if left > 0 {
 		f.metrics.fleetLeft.Add(float64(left))
 		f.log.Warn("THE FLEET IS TOO VARIED FOR ONE SUMMARY: the smallest groups are left out, and rules that compare with them know nothing", "left_out", left)
 	}
-	said, err := rules.Said(body)
-	if err != nil || bytes.Equal(said, f.said) && own.At.Sub(f.saidAt) < repeatAfter {
+	said := encode(fleet.Summary{Peers: sum.Peers, Rates: sum.Rates})
+	if bytes.Equal(said, f.said) && own.At.Sub(f.saidAt) < repeatAfter {
+		f.metrics.summaries.WithLabelValues("same").Inc()
 		return
 	}
-	err = f.retry(ctx, "handing over the summary of the fleet", func(ctx context.Context) error { return f.to.Summarise(ctx, own.At, body) })
+	err := f.retry(ctx, "handing over the summary of the fleet", func(ctx context.Context) error { return f.to.Summarise(ctx, sum) })
 	if err != nil {
 		return // ctx ended
 	}
 	f.said, f.saidAt = said, own.At
-	f.metrics.summaries.Inc()
-	f.log.Debug("summary of the fleet", "at", own.At, "bytes", len(body), "partitions", len(parts))
+	f.metrics.summaries.WithLabelValues("new").Inc()
+	f.log.Debug("summary of the fleet", "at", own.At, "tables", len(sum.Peers), "rates", len(sum.Rates), "partitions", len(parts))
 }
 
 // gather returns the parts of all partitions. It waits for those of its own interval, for a while; then what is not older than two

@@ -320,3 +320,37 @@ func (m *memory) wantReplay(t *testing.T, set *rules.Set, p *process, what strin
 		t.Errorf("%s: summaries %v", what, got)
 	}
 }
+
+// TestNoSummaryBeforeAllFollowed: right after an activation devices that wait for something are of the new rules and others are not. The
+// first summary counts all of them.
+func TestNoSummaryBeforeAllFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		p := start(m, loadRules(t, "hot", "when: drain_s > 100"), true, 0, stall)
+		fleetOf(m, 1, 0)
+		pass(time.Second)
+		m.activate(t, time.Minute, pack("hot", "when: drain_s > 100", "many", `when: 'fleet_rate("hot") > 0.4'`))
+		m.send("F100", 2, 16*time.Minute, 1)
+		m.send("F101", 2, 16*time.Minute, 1)
+		pass(25 * time.Second)
+		if got := m.summaries(); len(got[0]) != 0 {
+			t.Errorf("a summary of devices that have not followed: %v", got)
+		}
+		pass(time.Minute) // a snapshot
+		m.send("F100", 3, 31*time.Minute, 1)
+		m.send("F101", 3, 31*time.Minute, 1)
+		pass(2 * time.Minute)
+		if got := m.summaries(); len(got[0]) != 1 {
+			t.Fatalf("summaries %v", got)
+		}
+		p.stop(t)
+		for _, r := range m.records {
+			if r.Kind != wire.KindSummary {
+				continue
+			}
+			if sum, err := wire.DecodeSummary(r.Body); err != nil || len(sum.Rates) != 1 || sum.Rates[0].Devices != 24 || sum.Rates[0].Affected != 13 {
+				t.Errorf("%+v, %v", sum, err)
+			}
+		}
+	})
+}

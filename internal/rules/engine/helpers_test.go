@@ -118,11 +118,15 @@ func (m *memory) Emit(_ context.Context, _ int, fs []fleet.Finding) error {
 	return nil
 }
 
-func (m *memory) Summarise(_ context.Context, at time.Time, body []byte) error {
+func (m *memory) Summarise(_ context.Context, sum fleet.Summary) error {
 	if m.fails(&m.failEmit) {
 		return errAway
 	}
-	for _, rec := range wire.SummaryRecords(2, at, body) {
+	recs, err := wire.EncodeSummary(2, sum)
+	if err != nil {
+		return err
+	}
+	for _, rec := range recs {
 		m.append(rec)
 	}
 	return nil

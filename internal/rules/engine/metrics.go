@@ -10,7 +10,8 @@ import (
 
 type metrics struct {
 	readings, evaluations, late, duplicates, outOfOrder, unknownModel, badLines, facts, unknownLimits, setBack, takeovers, lost, counters, warmed prometheus.Counter
-	summaries, fleetLeft                                                                                                                          prometheus.Counter
+	fleetLeft                                                                                                                                     prometheus.Counter
+	summaries                                                                                                                                     *prometheus.CounterVec
 
 	batch            prometheus.Histogram
 	findings         *prometheus.CounterVec
@@ -52,11 +53,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		setBack:       counter("set_back_total", "Times the journal gave sequences out anew that were stepped before: it has lost records."),
 		counters:      counter("counter_lines_total", "Lines on how much a device was used, for history: one a device and day."),
 		warmed:        counter("warmed_devices_total", "Devices whose state was made from history."),
-		summaries:     counter("summaries_total", "Summaries of the fleet handed over to all partitions."),
-		fleetLeft:     counter("summary_left_out_total", "Groups of devices, the smallest, that did not fit into a summary of the fleet."),
-		takeovers:     counter("takeovers_total", "Partitions taken over from a process that did not give them back."),
-		lost:          counter("lost_partitions_total", "Partitions that another process took over from this one."),
-		batch:         seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),
+		summaries: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "aftercare_rules_summaries_total", Help: "Summaries of the fleet made, by the process that works partition 0: new, or the same as the one before and not handed over.",
+		}, []string{"result"}),
+		fleetLeft: counter("summary_left_out_total", "Groups of devices, the smallest, that did not fit into a summary of the fleet."),
+		takeovers: counter("takeovers_total", "Partitions taken over from a process that did not give them back."),
+		lost:      counter("lost_partitions_total", "Partitions that another process took over from this one."),
+		batch:     seconds("batch_seconds", "Time to step one batch of readings.", 10e-6),
 		findings: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "aftercare_rules_findings_total", Help: "Findings handed over.",
 		}, []string{"kind", "phase"}),
@@ -68,7 +71,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		snapshotSeconds: seconds("snapshot_seconds", "Time to write a snapshot, evaluation going on.", 1e-3),
 		snapshotPause:   seconds("snapshot_pause_seconds", "Time evaluation stood still to encode a slice of a snapshot.", 10e-6),
 		summaryBytes: f.NewGauge(prometheus.GaugeOpts{
-			Name: "aftercare_rules_summary_bytes", Help: "Size of the last summary of the fleet that came.",
+			Name: "aftercare_rules_summary_bytes", Help: "Size of the last summary of the fleet that came, compressed.",
 		}),
 		fleetPause:       seconds("fleet_pause_seconds", "Time evaluation stood still to look at some devices for the summary of the fleet.", 10e-6),
 		snapshotFallback: counter("snapshot_fallbacks_total", "Snapshots found damaged when they were loaded."),

@@ -125,8 +125,8 @@ func (p *process) Count(ctx context.Context, partition int, at time.Time, lines 
 	return p.do("", func() error { return p.found.Count(ctx, partition, at, lines) })
 }
 
-func (p *process) Summarise(ctx context.Context, at time.Time, body []byte) error {
-	return p.do("", func() error { return p.log.(*memory).Summarise(ctx, at, body) }) //nolint:forcetypeassert // it is one wherever there are summaries
+func (p *process) Summarise(ctx context.Context, sum fleet.Summary) error {
+	return p.do("", func() error { return p.log.(*memory).Summarise(ctx, sum) }) //nolint:forcetypeassert // it is one wherever there are summaries
 }
 
 func (p *process) Load(ctx context.Context, key string) (body []byte, rev uint64, err error) {
