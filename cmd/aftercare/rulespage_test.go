@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -72,6 +74,23 @@ func TestRulesPage(t *testing.T) {
 	for i, c := range conditions {
 		pack += "  - id: page-" + string(rune('a'+i)) + "\n    kind: fault\n    severity: due\n    when: '" + c[1] + "'\n" + text
 	}
+	for i, fragment := range blocks[2:] {
+		switch {
+		case strings.HasPrefix(fragment, "tests:"):
+			write("page_test.yaml", fragment)
+		case strings.Contains(fragment, "levels:"):
+			pack += "  - id: page-levels\n    kind: fault\n" + fragment + text
+		default:
+			pack += "  - id: page-fragment-" + string(rune('a'+i)) + "\n    kind: fault\n    severity: due\n" + fragment + text
+		}
+	}
 	write("page.yaml", pack)
 	run("no mistakes", "check", "--rules.dir", dir)
+	root := newRoot() // an example of all keys: whether it passes is not asked
+	root.SetArgs([]string{"rules", "test", filepath.Join(dir, "page_test.yaml")})
+	root.SetOut(io.Discard)
+	var wrong *problemsError
+	if err := root.Execute(); errors.As(err, &wrong) {
+		t.Errorf("the page's tests: %v", wrong.problems)
+	}
 }
