@@ -21,7 +21,7 @@ import (
 // the models and with the configuration of the set it began with, so a step still depends on nothing but state and record.
 //
 // What the devices know is taken over by name, as at a start with other rules. That is work for every device; those that
-// wait for nothing are taken over when they change next or are saved. Nothing shows which of them were: a device goes from
+// wait for nothing new are taken over when they change next or are saved. Nothing shows which of them were: a device goes from
 // set to set, never past one, for what a set in between does not keep is lost.
 
 // maker compiles rule packs for the same models and with the same configuration. Partitions share what it made.
@@ -153,12 +153,24 @@ func (s *State) switchTo(next *Set) (other bool) {
 	}
 	s.sets = append(s.sets, next)
 	var now []*device
+	sooner := map[move]bool{}
 	for i := range s.devices.n {
 		d := s.devices.at(i)
-		switch p := next.programs[d.p.model]; {
-		case len(d.active) > 0:
+		if len(d.active) > 0 {
 			now = append(now, d) // what it finds comes in the order of keys
-		case p != d.p && (d.wake < later || p.hasAge):
+			continue
+		}
+		p := next.programs[d.p.model]
+		if p == d.p || !p.hasAge {
+			continue
+		}
+		m := move{d.p, p}
+		needs, known := sooner[m]
+		if !known {
+			needs = p.looksSooner(d.p)
+			sooner[m] = needs
+		}
+		if needs {
 			s.touch(d)
 			s.schedule(d)
 		}
@@ -171,13 +183,50 @@ func (s *State) switchTo(next *Set) (other bool) {
 	return true
 }
 
+// looksSooner reports whether p may want to look at a device without a reading before old does: when it compares with a time that
+// old does not compare with.
+func (p *program) looksSooner(old *program) bool {
+	had := old.moments()
+	for m := range p.moments() {
+		if !had[m] {
+			return true
+		}
+	}
+	return false
+}
+
+// moments names all crossings, alike in all programs of a model.
+func (p *program) moments() map[string]bool {
+	out := map[string]bool{}
+	for i := range p.rules {
+		for _, c := range p.rules[i].crossings {
+			name := "silent()"
+			for k := range p.slots {
+				if p.slots[k].f == c.f {
+					name = "age(" + p.slots[k].spec.Name + ")"
+				}
+			}
+			if k := p.cellOf(c.f); c.f >= 0 && k >= 0 {
+				name = p.cells[k].name
+			}
+			out[fmt.Sprint(name, c.off)] = true
+		}
+	}
+	return out
+}
+
 // bring takes a device over into the set of a number, through all sets on the way.
 func (s *State) bring(d *device, gen uint16) {
+	moved := false
 	for d.gen < gen {
 		d.gen++
 		if p := s.sets[d.gen].programs[d.p.model]; p != nil && p != d.p {
 			s.rebind(d, p)
+			moved = true
 		}
+	}
+	if moved && (len(d.active) > 0 || d.p.hasAge) {
+		d.due = nextDue(d) // its wake is not later
 	}
 }
 

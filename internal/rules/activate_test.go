@@ -249,3 +249,36 @@ func TestActivationEndsWhatIsKnownByTheLinkAlone(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// TestActivationThatLooksNoSooner: a device that waits for nothing but silence is left alone as long as no new rule looks sooner; what
+// is found comes at its moment all the same.
+func TestActivationThatLooksNoSooner(t *testing.T) {
+	lost, far, off := `lost | when: age(drain_s) > 3600`, `far | when: age(drain_s) > 7200`, `off | when: held(door_open) > 600`
+	l := newLife(t, lost, off)
+	packs := []string{packYAML(lost, off, `slow | when: drain_s > 70`), packYAML(lost), packYAML(lost, off), packYAML(lost, off, `slow | when: drain_s > 70`)}
+	l.send(0, "drain_s=5 door_open=false")
+	d := l.s.devices.at(0)
+	for i, p := range packs {
+		want(t, l.step(activation(t, t0.Add(time.Duration(i+1)*minute), p)))
+		if d.gen != 0 {
+			t.Errorf("pack %d: the device was taken over", i)
+		}
+	}
+	want(t, l.tick(60*minute))
+	got := l.tick(61 * minute)
+	want(t, got, "lost opened")
+	if f := got[0]; !f.At.Equal(t0.Add(hour + time.Millisecond)) {
+		t.Errorf("%+v", f)
+	}
+
+	l = newLife(t, far)
+	l.send(0, "drain_s=5")
+	want(t, l.step(activation(t, t0.Add(minute), packYAML(far, lost))))
+	want(t, l.tick(61*minute), "lost opened")
+	want(t, l.tick(121*minute), "far opened")
+
+	l = newLife(t, far)
+	l.send(0, "drain_s=5")
+	want(t, l.step(activation(t, t0.Add(minute), packYAML(far, `slow | when: drain_s > 70`))))
+	want(t, l.send(125*minute, "drain_s=80"), "far opened", "far cleared", "slow opened") // its timer runs before the reading that ends it
+}

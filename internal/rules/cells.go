@@ -87,8 +87,8 @@ func (b *builder) cellNumber(name string) int {
 }
 
 // cellOf is the cell that has a number.
-func (b *builder) cellOf(f int) int {
-	return slices.IndexFunc(b.p.cells, func(c cell) bool { return c.nf > 0 && f >= c.f && f < c.f+c.nf })
+func (p *program) cellOf(f int) int {
+	return slices.IndexFunc(p.cells, func(c cell) bool { return c.nf > 0 && f >= c.f && f < c.f+c.nf })
 }
 
 // takesLate makes a cell take late values of a field.

@@ -161,7 +161,7 @@ func (c *compiler) etaUsed(n, call *ast.CallNode, window time.Duration) value {
 	series := "used(" + u.component + ")"
 	k, made := c.b.agg(series, "", window, "slope")
 	if made {
-		cl := &c.b.p.cells[c.b.cellOf(u.last)]
+		cl := &c.b.p.cells[c.b.p.cellOf(u.last)]
 		before := cl.step
 		cl.step = func(e *env) {
 			before(e)
