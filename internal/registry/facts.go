@@ -65,7 +65,7 @@ func (r *Registry) RunFacts(ctx context.Context, log FactsLog) error {
 	return nil
 }
 
-// SendFacts sends what is not sent yet, once: what RunFacts does whenever something changed. Up to which revision all is sent is
+// SendFacts sends what is not sent yet, once: what RunFacts does whenever something changed. One call at a time. Up to which revision all is sent is
 // kept when nothing of it can be on the way.
 func (r *Registry) SendFacts(ctx context.Context, log FactsLog) error {
 	sent, err := r.store.FactsSent(ctx)
@@ -79,9 +79,12 @@ func (r *Registry) SendFacts(ctx context.Context, log FactsLog) error {
 			return err
 		}
 		now := r.now()
+		if now.After(r.told) { // a clock that is set back must not make what is new look old
+			r.told = now
+		}
 		for i := range page {
 			f := &page[i]
-			f.At, f.Maintenance, f.Stored = now, recent(f.Maintenance, now), recent(f.Stored, now)
+			f.At, f.Maintenance, f.Stored = r.told, recent(f.Maintenance, now), recent(f.Stored, now)
 			for _, text := range []*string{&f.Firmware, &f.Hardware, &f.Batch, &f.Region} {
 				*text = clip(*text)
 			}

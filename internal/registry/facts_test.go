@@ -219,3 +219,20 @@ func TestWhatCannotBeSaidOfADevice(t *testing.T) {
 	must(t, p.Revoke(t.Context(), k))
 	wants(p.AddSpan(t.Context(), k, registry.Storage, fleet.Span{}), fleet.CodeInvalid, "revoked")
 }
+
+// TestFactsWhenTheClockGoesBack: what is told later is never of an earlier time, or it would be taken for something older.
+func TestFactsWhenTheClockGoesBack(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	p := start(t, t.TempDir(), func() time.Time { return now })
+	_, err := p.Register(t.Context(), washer("W-1"))
+	must(t, err)
+	k, log := key("W-1"), &factsLog{}
+	must(t, p.SendFacts(t.Context(), log))
+	first := log.last[k].At
+	now = now.Add(-5 * time.Second)
+	must(t, p.AddSpan(t.Context(), k, registry.Maintenance, fleet.Span{}))
+	must(t, p.SendFacts(t.Context(), log))
+	if f := log.last[k]; f.At.Before(first) || len(f.Maintenance) != 1 {
+		t.Errorf("told at %s, before that %s: %+v", f.At, first, f)
+	}
+}

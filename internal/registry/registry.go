@@ -113,6 +113,7 @@ type Registry struct {
 
 	putMu    sync.Mutex    // whoever changes devices; never held while waiting for the store
 	changed  chan struct{} // holds one token when there may be facts to send
+	told     time.Time     // of the facts that were sent last; only SendFacts
 	observed observations
 	uses     uses
 	hooksMu  sync.Mutex
