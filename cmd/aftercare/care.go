@@ -94,7 +94,7 @@ func newDeviceService() *cobra.Command {
 
 func newDeviceMaintenance() *cobra.Command {
 	return spanCommand(registry.Maintenance, "maintenance SERIAL",
-		"Say when somebody works on a device: nothing but danger is found meanwhile", "  aftercare device maintenance WM-0001 --from 2026-03-31T08:00 --to 2026-03-31T12:00")
+		"Say when somebody works on a device: only safety and danger are told meanwhile", "  aftercare device maintenance WM-0001 --from 2026-03-31T08:00 --to 2026-03-31T12:00")
 }
 
 func newDeviceStore() *cobra.Command {

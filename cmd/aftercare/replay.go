@@ -138,7 +138,10 @@ func (j *replayJob) beside() error {
 	case j.file == "-":
 		return nil
 	case j.devices == "":
-		j.devices = replayBeside(j.file, ".devices.csv")
+		if j.devices = replayBeside(j.file, ".devices.csv"); !exists(j.devices) && exists(j.file) {
+			return &problemsError{[]fleet.Problem{{Path: "--devices", Message: fmt.Sprintf("the list of devices %q is not there", j.devices),
+				Hint: "name the list, as aftercare device import reads it"}}}
+		}
 	}
 	if path := replayBeside(j.file, ".facts.jsonl"); j.facts == "" && exists(path) {
 		j.facts = path

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"aftercare/configs"
+	"aftercare/internal/fleet"
 	"aftercare/internal/rules/score"
 )
 
@@ -40,6 +41,9 @@ Exit code: 1 if --min-warned or --max-false is not reached.`,
 			_, files, err := loadAll(cmd)
 			if err != nil {
 				return err
+			}
+			if !(j.minWarned >= 0 && j.minWarned <= 1) {
+				return &problemsError{[]fleet.Problem{{Path: "--min-warned", Message: fmt.Sprintf("%g is not a share from 0 to 1", j.minWarned)}}}
 			}
 			for _, r := range files.Rules.Rules() {
 				j.rules = append(j.rules, r.ID)

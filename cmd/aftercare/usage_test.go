@@ -11,13 +11,15 @@ import (
 // TestWrongWordsAreNamed: a word that is no command, and arguments that are missing, end with what is wanted.
 func TestWrongWordsAreNamed(t *testing.T) {
 	for line, want := range map[string]string{
-		"rules tset":                              `unknown command "tset" for "aftercare rules" (did you mean "test"?)`,
-		"device shwo":                             `did you mean "show"?`,
-		"quarantine empty":                        `see aftercare quarantine --help`,
-		"device service WM-1":                     `aftercare device service SERIAL COMPONENT`,
-		"check my/rules":                          `--rules.dir my/rules`,
-		"rules activate --data " + t.TempDir():    `no server has run on the data folder`,
-		"rules explain a b --data " + t.TempDir(): `no server has run on the data folder`,
+		"rules tset":          `unknown command "tset" for "aftercare rules" (did you mean "test"?)`,
+		"device shwo":         `did you mean "show"?`,
+		"quarantine empty":    `see aftercare quarantine --help`,
+		"device service WM-1": `aftercare device service SERIAL COMPONENT`,
+		"check my/rules":      `--rules.dir my/rules`,
+		"score --truth a --findings b --min-warned 95": `1 mistake`,
+		"replay usage_test.go":                         `1 mistake`,
+		"rules activate --data " + t.TempDir():         `no server has run on the data folder`,
+		"rules explain a b --data " + t.TempDir():      `no server has run on the data folder`,
 	} {
 		root := newRoot()
 		root.SetArgs(strings.Fields(line))

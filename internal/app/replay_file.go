@@ -44,6 +44,9 @@ func openReplayFile(in io.Reader) *replayFile {
 		defer close(f.batches)
 		if err := f.read(in); err != nil {
 			f.err = fmt.Errorf("read the messages: %w", err)
+			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
+				f.err = fmt.Errorf("%w: the compressed file is cut or damaged", f.err)
+			}
 		}
 	}()
 	return f

@@ -117,7 +117,7 @@ func ReadTruth(in io.Reader) (out []Condition, err error) {
 	err = eachLine(in, func(line []byte) error {
 		var c Condition
 		if err := json.Unmarshal(line, &c); err != nil {
-			return err
+			return fmt.Errorf("no line of what was true: %w", err)
 		}
 		switch {
 		case c.Device == "" || c.Kind == "" || c.Onset.IsZero():
@@ -144,7 +144,7 @@ func ReadFindings(in io.Reader) (out []fleet.Finding, s Span, err error) {
 			fleet.Finding
 		}
 		if err := json.Unmarshal(line, &l); err != nil {
-			return err
+			return fmt.Errorf("no line of findings: %w", err)
 		}
 		if l.Replay != nil {
 			s, whole = *l.Replay, true
