@@ -168,6 +168,14 @@ func (f *played) live(t *testing.T, kills []int64, done func(p *process) error) 
 		}
 		kills = kills[1:]
 		p = start(t, dir, nil, args...)
+		eventually(t, 20*time.Second, func() error { // the next kill leaves a snapshot, and readings behind it
+			for partition := range 4 {
+				if p.metric(t, "aftercare_rules_snapshot_sequence", fmt.Sprintf(`partition="%d"`, partition)) == 0 {
+					return errNotYet
+				}
+			}
+			return nil
+		})
 	}
 	if n := acked.Load(); n != int64(f.total) {
 		t.Fatalf("%d of %d are acknowledged\n%s", n, f.total, p.log)
