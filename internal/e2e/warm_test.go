@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
 	"aftercare/internal/history/embedded"
 	"aftercare/internal/journal"
 	"aftercare/internal/wire"
@@ -82,9 +84,7 @@ func TestStateIsMadeFromHistory(t *testing.T) {
 	now := time.Now()
 	send := func(payload string) {
 		t.Helper()
-		if !publish(c, "WU-001", "telemetry", payload) {
-			t.Fatalf("not acknowledged: %.100s\n%s", payload, p.log)
-		}
+		p.reports(t, c, payload)
 	}
 	for _, payload := range upload(now) {
 		send(payload)
@@ -118,15 +118,30 @@ func TestStateIsMadeFromHistory(t *testing.T) {
 	if n := p.metric(t, "aftercare_rules_warmed_devices_total", ""); n != 1 {
 		t.Errorf("%v devices made from history", n)
 	}
-	c = connect(t, p, "WU-001", h.secrets["WU-001"])
-	send(washed(now, 201, 80, 6))
+	p.knowsAsBefore(t, h, db, now, told)
+	p.stop(t)
+}
+
+// reports publishes readings of the washer.
+func (p *process) reports(t *testing.T, c mqtt.Client, payload string) {
+	t.Helper()
+	if !publish(c, "WU-001", "telemetry", payload) {
+		t.Fatalf("not acknowledged: %.100s\n%s", payload, p.log)
+	}
+}
+
+// knowsAsBefore sends what only rules that know the past find something in, and ends the episode that was open.
+func (p *process) knowsAsBefore(t *testing.T, h household, db influx, now time.Time, told []string) {
+	t.Helper()
+	c := connect(t, p, "WU-001", h.secrets["WU-001"])
+	p.reports(t, c, washed(now, 201, 80, 6))
 	eventually(t, 20*time.Second, func() error { return p.opened(t, "warm-hours warm-open warm-starts") })
-	send(washed(now.Add(time.Second), 202, 100, 6))
+	p.reports(t, c, washed(now.Add(time.Second), 202, 100, 6))
 	eventually(t, 20*time.Second, func() error { return p.opened(t, "warm-hours warm-mean warm-open warm-starts warm-total") })
 	if again := p.messagesOf(t, "warm-open", 1); !slices.Equal(again, told) {
 		t.Errorf("what was told before, %v, is now %v", told, again)
 	}
-	send(washed(now.Add(2*time.Second), 203, 80, 1))
+	p.reports(t, c, washed(now.Add(2*time.Second), 203, 80, 1))
 	eventually(t, 20*time.Second, func() error { return p.opened(t, "warm-hours warm-mean warm-starts warm-total") })
 	eventually(t, 20*time.Second, func() error {
 		var open []map[string]any
@@ -145,7 +160,6 @@ func TestStateIsMadeFromHistory(t *testing.T) {
 	if again := p.messagesOf(t, "warm-open", 2); len(again) != 2 || !slices.Contains(again, told[0]) { // and that it is over
 		t.Errorf("%v was told before, now %v", told, again)
 	}
-	p.stop(t)
 }
 
 // opened reports whether there are open cases of these rules and no others, one of each, which never were resolved.
