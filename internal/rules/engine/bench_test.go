@@ -17,9 +17,14 @@ func BenchmarkSnapshot100k(b *testing.B) {
 	set := loadRules(b, "slow", `when: 'drain_s > 700'`, "mean", `when: 'avg(drain_s, "24h") > 1.4 * avg(drain_s, "14d") and max(drain_s, "1h") > 600'`)
 	m := newMemory()
 	cfg := DefaultConfig()
-	deps := Deps{Partitions: 1, Log: m, Findings: m, Snapshots: m, Logger: discard()}
+	deps := Deps{Partitions: 1, Alone: true, Log: m, Findings: m, Snapshots: m, Logger: discard()}
 	e := New(cfg, set, deps)
 	w := e.workers[0]
+	alone, err := w.owners.only(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.snaps.reset(alone)
 	w.state = rules.NewState(set)
 	at, round := time.UnixMilli(1_700_000_000_000), int64(0)
 	send := func(from, to int) {
