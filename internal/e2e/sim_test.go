@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,7 +110,7 @@ func (s simulation) judge(t *testing.T) {
 	case r.Messages.Problems == 0 || r.Messages.Rings == 0:
 		t.Errorf("owners heard nothing: %+v", r.Messages)
 	}
-	if code, out := ended(t, "aftercare", append(args, "--min-warned", "1.01")...); code != 1 || !strings.Contains(out, fmt.Sprintf("want at least %.1f", 101.0)) {
-		t.Errorf("a share that cannot be reached: exit code %d\n%s", code, out)
+	if code, out := ended(t, "aftercare", append(args, "--min-warned", "1")...); code != 1 || !strings.Contains(out, "want at least 100.0 %") {
+		t.Errorf("a share that ten days cannot show: exit code %d\n%s", code, out)
 	}
 }
