@@ -135,3 +135,13 @@ func (c *compiler) quoted(n *ast.CallNode, arg int, hint, message string) (strin
 	}
 	return lit.Value, true
 }
+
+// apart compiles an argument whose needs are not the rule's at once: the caller says which of them are.
+func (c *compiler) apart(n ast.Node) (value, usage) {
+	outer := c.use
+	c.use = usage{}
+	v := c.expr(n)
+	inner := c.use
+	c.use = outer
+	return v, inner
+}

@@ -20,11 +20,7 @@ type watched struct {
 // since(code == "E18") is not about a moment, though what it waits for is one.
 func (c *compiler) watch(n *ast.CallNode, name string, events bool) (watched, bool) {
 	arg := n.Arguments[0]
-	outer := c.use
-	c.use = usage{}
-	v := c.expr(arg)
-	inner := c.use
-	c.use = outer
+	v, inner := c.apart(arg)
 	switch {
 	case v.kind == bad:
 		return watched{}, false

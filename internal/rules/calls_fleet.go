@@ -73,11 +73,7 @@ type peer struct {
 // What lies between two of its points is taken to be spread evenly.
 func (c *compiler) peers(n *ast.CallNode) value {
 	arg := n.Arguments[0]
-	outer := c.use
-	c.use = usage{}
-	v := c.expr(arg)
-	inner := c.use
-	c.use = outer
+	v, inner := c.apart(arg)
 	switch {
 	case v.kind == bad:
 		return value{slot: -1}

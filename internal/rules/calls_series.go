@@ -11,11 +11,7 @@ import (
 // its own: it has a value at each in-order reading that brings one of its fields and with which it is known. Late readings
 // are left out, since they do not say what the other fields were.
 func (c *compiler) series(arg ast.Node, name string) (int, bool) {
-	outer := c.use
-	c.use = usage{}
-	v := c.expr(arg)
-	inner := c.use
-	c.use = outer
+	v, inner := c.apart(arg)
 	switch {
 	case v.kind == bad:
 		return 0, false

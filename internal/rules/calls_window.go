@@ -207,9 +207,7 @@ func (b *builder) kept(name string, slot int, w extent, q float64, worked func(e
 
 // share reads the second argument of quantile.
 func (c *compiler) share(n *ast.CallNode) (float64, bool) {
-	outer := c.use
-	v := c.expr(n.Arguments[1])
-	c.use = outer
+	v, _ := c.apart(n.Arguments[1])
 	if v.kind == bad {
 		return 0, false
 	}
