@@ -72,7 +72,7 @@ type Delivery struct {
 func oneCase(c *fleet.Case) Case {
 	return Case{ID: c.ID, Version: c.Version, Tenant: c.Device.Tenant, Serial: c.Device.Serial, Model: c.Model, Category: c.Category, Problem: c.Problem, Rule: c.Rule,
 		Kind: string(c.Kind), Severity: c.Severity.String(), State: string(c.State), OpenedAt: c.OpenedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(), ClosedAt: moment(c.ClosedAt),
-		Count: c.Count, Outcome: c.Outcome, Assignee: c.Assignee}
+		Count: c.Count, Outcome: string(c.Outcome), Assignee: c.Assignee}
 }
 
 func delivery(d fleet.Delivery) Delivery {
@@ -129,9 +129,9 @@ func (a *api) listCases(ctx context.Context, in *casesIn) (*casesOut, error) {
 	f := fleet.CaseFilter{Tenant: a.cfg.Tenant, Kind: fleet.Kind(in.Kind), Device: in.Device, After: in.After, Limit: in.Limit + 1, ByTime: in.State != "open"}
 	switch in.State {
 	case "open":
-		f.States = []fleet.CaseState{fleet.CaseOpen, fleet.CaseAcked}
+		f.States = fleet.OpenStates()
 	case "resolved":
-		f.States = []fleet.CaseState{fleet.CaseResolved}
+		f.States = fleet.ClosedStates()
 	}
 	cs, err := a.deps.Cases.Cases(ctx, f)
 	if err != nil {

@@ -51,7 +51,7 @@ func (c *Cases) Resolve(ctx context.Context, a Action, outcome string) error {
 		if open(k) == 0 && k.ToldAny && !k.AllClear {
 			more = append(more, messageRow(k, topicCleared, fmt.Sprint("version ", k.Version), a.At, a.At))
 		}
-		k.State, k.Outcome, k.ClosedAt = fleet.CaseResolved, outcome, a.At
+		k.State, k.Outcome, k.ClosedAt = fleet.CaseResolved, fleet.Outcome(outcome), a.At
 		k.Told, k.ToldAny, k.AllClear, k.BackAt = fleet.Info, false, false, time.Time{}
 		detail = outcome
 		if a.Note != "" {

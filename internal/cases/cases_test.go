@@ -193,7 +193,7 @@ func TestAgentActions(t *testing.T) {
 	// The symptom is back: the same case, and the owner is told.
 	later := t0.Add(48 * time.Hour)
 	must(t, c.Apply(t.Context(), finding("WM-1", "slow", 0, fleet.Opened, fleet.Due, later, later), later))
-	if k := theCase(t, s, "WM-1"); k.ID != id || k.State != fleet.CaseOpen || k.Count != 2 || !k.ToldAny {
+	if k := theCase(t, s, "WM-1"); k.ID != id || k.State != fleet.CaseNew || k.Count != 2 || !k.ToldAny {
 		t.Errorf("%+v", k)
 	}
 }
@@ -302,7 +302,7 @@ func TestRunTriesAgainAndLeavesOutWhatIsUnusable(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if k := theCase(t, s, "WM-1"); k.State != fleet.CaseOpen {
+	if k := theCase(t, s, "WM-1"); k.State != fleet.CaseNew {
 		t.Errorf("%+v", k)
 	}
 	expectMetrics(t, reg, "aftercare_case_retries_total", "aftercare_case_retries_total 8")

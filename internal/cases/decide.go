@@ -108,7 +108,7 @@ func (d *decision) isNewProblem() bool {
 func (d *decision) begin() {
 	f := d.f
 	d.c = fleet.Case{ID: fleet.ID("case", f.Device.Tenant, f.Device.Serial, f.Problem, fmt.Sprint(f.OpenedAt.UnixMilli())),
-		Device: f.Device, Problem: f.Problem, State: fleet.CaseOpen, OpenedAt: f.OpenedAt, SeenUntil: d.before.SeenUntil}
+		Device: f.Device, Problem: f.Problem, State: fleet.CaseNew, OpenedAt: f.OpenedAt, SeenUntil: d.before.SeenUntil}
 	for _, e := range d.before.Episodes {
 		if e.ClearedAt.IsZero() {
 			d.c.Episodes = append(d.c.Episodes, e)
@@ -147,7 +147,7 @@ func (d *decision) move() {
 		d.say(actNoted, "%s, %s; the case stays resolved", d.f.Rule, d.f.Phase)
 		return
 	case d.before.State == fleet.CaseResolved:
-		d.c.State, d.c.Outcome, d.c.ClosedAt = fleet.CaseOpen, "", time.Time{}
+		d.c.State, d.c.Outcome, d.c.ClosedAt = fleet.CaseNew, "", time.Time{}
 		if !d.now.Before(d.c.BackAt) { // it was due while all was well, so it was left out
 			d.c.BackAt = time.Time{}
 		}

@@ -156,7 +156,7 @@ func (s *story) agent(state fleet.CaseState, when time.Time) *story {
 }
 
 func TestAnEpisodeOpensAndClears(t *testing.T) {
-	s := begin(t).see("slow#0 opened due @0").want("open due x1", "opened", "opened/due")
+	s := begin(t).see("slow#0 opened due @0").want("new due x1", "opened", "opened/due")
 	if s.c.ID != fleet.ID("case", "demo", "WM-1", "drain", fmt.Sprint(t0.UnixMilli())) || s.c.Version != 1 || !s.c.OpenedAt.Equal(t0) {
 		t.Errorf("%+v", s.c)
 	}
@@ -168,11 +168,11 @@ func TestAnEpisodeOpensAndClears(t *testing.T) {
 
 func TestTheLadder(t *testing.T) {
 	begin(t).see("slow#0 opened watch @0", "slow:0#1 updated due @5", "slow:0#2 updated watch @6", "slow:0#3 updated due @7").
-		want("open due x1", "opened, escalated, updated, escalated", "opened/watch, escalated/due")
+		want("new due x1", "opened, escalated, updated, escalated", "opened/watch, escalated/due")
 	begin(t).see("slow#0 opened due @0", "code#0 opened fault @5", "code:5#1 cleared fault @9").
-		want("open due x2", "opened, escalated, updated", "opened/due, escalated/fault").
+		want("new due x2", "opened, escalated, updated", "opened/due, escalated/fault").
 		see("slow:0#1 cleared due @12").want("resolved (cleared) due x2", "opened, escalated, updated, cleared", "opened/due, escalated/fault, cleared/due")
-	begin(t).see("code#0 opened fault @0", "slow#0 opened due @5").want("open fault x2", "opened, updated", "opened/fault")
+	begin(t).see("code#0 opened fault @0", "slow#0 opened due @5").want("new fault x2", "opened, updated", "opened/fault")
 }
 
 func TestTheMostSevereThenNewestSpeaks(t *testing.T) {
@@ -191,22 +191,22 @@ func TestTheMostSevereThenNewestSpeaks(t *testing.T) {
 }
 
 func TestWhoIsToldOfWhat(t *testing.T) {
-	begin(t).see("x#0 opened info @0").want("open info x1", "opened", "")
+	begin(t).see("x#0 opened info @0").want("new info x1", "opened", "")
 	begin(t).see("x#0 opened info @0", "x:0#1 updated watch @1", "x:0#2 cleared watch @2").
 		want("resolved (cleared) watch x1", "opened, escalated, cleared", "opened/watch, cleared/watch")
 	for kind, want := range map[string]string{"fault": "opened/due", "maintenance": "opened/due", "safety": "opened/due", "usage": "", "experience": ""} {
-		begin(t).see("x#0 opened due @0 "+kind).want("open due x1", "opened", want)
+		begin(t).see("x#0 opened due @0 "+kind).want("new due x1", "opened", want)
 	}
 	begin(t).see("x#0 opened info @0", "x:0#1 cleared info @1").want("resolved (cleared) info x1", "opened, cleared", "")
 }
 
 func TestTheUploadedPastIsHistory(t *testing.T) {
 	begin(t).see("slow#0 opened due @0 late", "slow:0#1 cleared due @9 late").want("resolved (cleared) due x1", "opened, cleared", "")
-	s := begin(t).see("slow#0 opened due @0 late").want("open due x1", "opened", "")
+	s := begin(t).see("slow#0 opened due @0 late").want("new due x1", "opened", "")
 	if s.c.Live || s.c.ToldAny {
 		t.Errorf("%+v", s.c)
 	}
-	s.see("slow:0#1 updated due @20").want("open due x1", "opened, updated", "opened/due")
+	s.see("slow:0#1 updated due @20").want("new due x1", "opened, updated", "opened/due")
 	if !s.c.Live {
 		t.Error("the device has caught up")
 	}
@@ -247,20 +247,20 @@ func TestAFaultThatIsBackAfterItsAllClear(t *testing.T) {
 		want("resolved (cleared) fault x2", "opened, cleared, reopened, cleared", "opened/fault, cleared/fault, opened/fault, cleared/fault")
 	// It was away for 5 minutes: the message waits for the rest of the hour. It flaps meanwhile: nothing more.
 	s := begin(t).see("e#0 opened fault @0", "e:0#1 cleared fault @10", "e#0 opened fault @15", "e:15#1 cleared fault @20", "e#0 opened fault @25")
-	s.want("open fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, opened/fault+55m0s")
+	s.want("new fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, opened/fault+55m0s")
 	// It stays until the message has left: its end is told again.
 	s.see("e:25#1 cleared fault @100")
 	s.want("resolved (cleared) fault x3", "opened, cleared, reopened, cleared, reopened, cleared",
 		"opened/fault, cleared/fault, opened/fault+55m0s, cleared/fault")
 	// It is over before the message is due: it is left out then, and the next return asks for another.
 	s = begin(t).see("e#0 opened fault @0", "e:0#1 cleared fault @10", "e#0 opened fault @15", "e:15#1 cleared fault @20", "e#0 opened fault @75")
-	s.want("open fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, opened/fault+55m0s, opened/fault+5m0s")
+	s.want("new fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, opened/fault+55m0s, opened/fault+5m0s")
 }
 
 func TestAProblemThatComesBackLaterIsANewCase(t *testing.T) {
 	s := begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @10")
 	s.see(fmt.Sprintf("slow#0 opened due @%d", 10+24*60))
-	s.want("open due x1", "opened, cleared, opened", "opened/due, cleared/due, opened/due")
+	s.want("new due x1", "opened, cleared, opened", "opened/due, cleared/due, opened/due")
 	if len(s.closed) != 1 || s.c.Version != 1 || !s.c.SeenUntil.Equal(t0) {
 		t.Fatalf("%+v", s.c)
 	}
@@ -279,32 +279,32 @@ func TestAgentsAndRules(t *testing.T) {
 	// Resolved, and the symptom comes again: the same case, and the owner is told anew.
 	s = begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @1")
 	s = s.agent(fleet.CaseResolved, at(100)).see("slow#0 opened due @20000")
-	s.want("open due x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/due")
+	s.want("new due x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/due")
 	// ... a month later it is a new one.
 	s = begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @1").agent(fleet.CaseResolved, at(100))
-	s.see(fmt.Sprintf("slow#0 opened due @%d", 100+30*24*60)).want("open due x1", "opened, cleared, opened", "opened/due, cleared/due, opened/due")
+	s.see(fmt.Sprintf("slow#0 opened due @%d", 100+30*24*60)).want("new due x1", "opened, cleared, opened", "opened/due, cleared/due, opened/due")
 }
 
 func TestResolvedWhileTheConditionHolds(t *testing.T) {
 	s := begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
 	s.see("slow:0#1 cleared due @200").want("resolved (fixed) due x1", "opened, noted", "opened/due")
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
-	s.see("slow:0#1 updated fault @200").want("open fault x1", "opened, reopened", "opened/due, opened/fault")
+	s.see("slow:0#1 updated fault @200").want("new fault x1", "opened, reopened", "opened/due, opened/fault")
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
-	s.see("slow:0#1 updated due @200").want("open due x1", "opened, reopened", "opened/due, opened/due")
+	s.see("slow:0#1 updated due @200").want("new due x1", "opened, reopened", "opened/due, opened/due")
 	// An episode that outlives the month in which the case could have been opened again goes on in the next case.
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100)).see("code#0 opened due @50000", "slow:0#1 updated danger @50010")
-	s.want("open danger x1", strings.Repeat("opened, ", 2)+"escalated", strings.Repeat("opened/due, ", 2)+"escalated/danger")
+	s.want("new danger x1", strings.Repeat("opened, ", 2)+"escalated", strings.Repeat("opened/due, ", 2)+"escalated/danger")
 }
 
 // TestASymptomIsNotToldWhileItsCauseIs: its case goes on, and says so.
 func TestASymptomIsNotToldWhileItsCauseIs(t *testing.T) {
-	s := begin(t).see("slow#0 opened due @0", "slow:0#1 updated fault @5 explained").want("open fault x1", "opened, escalated", "opened/due")
+	s := begin(t).see("slow#0 opened due @0", "slow:0#1 updated fault @5 explained").want("new fault x1", "opened, escalated", "opened/due")
 	if !strings.Contains(s.reason, "power explains it") {
 		t.Error(s.reason)
 	}
-	s.see("slow:0#2 updated fault @9").want("open fault x1", "opened, escalated, updated", "opened/due, escalated/fault")
-	begin(t).see("slow#0 opened due @0", "slow:0#1 updated danger @5 explained").want("open danger x1", "opened, escalated", "opened/due, escalated/danger")
+	s.see("slow:0#2 updated fault @9").want("new fault x1", "opened, escalated, updated", "opened/due, escalated/fault")
+	begin(t).see("slow#0 opened due @0", "slow:0#1 updated danger @5 explained").want("new danger x1", "opened, escalated", "opened/due, escalated/danger")
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
 	s.see("slow:0#1 updated due @200 explained").want("resolved (fixed) due x1", "opened, noted", "opened/due")
 }
@@ -316,14 +316,14 @@ func TestLateDataNeitherReopensNorDoubles(t *testing.T) {
 	s.see("slow:20#1 cleared due @31").want("resolved (cleared) due x2", "opened, cleared, noted, noted", "opened/due, cleared/due")
 	// Another rule has not: its condition holds.
 	begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @30", "code#0 opened fault @29").
-		want("open fault x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/fault")
+		want("new fault x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/fault")
 	// What was before the repair is history, unless it is worse or still there afterwards.
 	base := func() *story { return begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100)) }
 	base().see("code#0 opened due @90 late").want("resolved (fixed) due x2", "opened, noted", "opened/due")
 	base().see("code#0 opened danger @90 late").want("resolved (fixed) due x2", "opened, noted", "opened/due")
-	base().see("code#0 opened danger @99").want("open danger x2", "opened, reopened", "opened/due, opened/danger")
+	base().see("code#0 opened danger @99").want("new danger x2", "opened, reopened", "opened/due, opened/danger")
 	base().see("code#0 opened due @90 late", "code:90#1 updated due @120").
-		want("open due x2", "opened, noted, reopened", "opened/due, opened/due")
+		want("new due x2", "opened, noted, reopened", "opened/due, opened/due")
 }
 
 func TestWhatArrivesOutOfOrder(t *testing.T) {
@@ -335,11 +335,11 @@ func TestWhatArrivesOutOfOrder(t *testing.T) {
 	}
 	// A lower revision after a higher one.
 	begin(t).see("slow#0 opened due @0", "slow:0#2 updated fault @9", "slow:0#1 updated watch @5").
-		want("open fault x1", "opened, escalated", "opened/due, escalated/fault")
+		want("new fault x1", "opened, escalated", "opened/due, escalated/fault")
 	// An update whose beginning was lost opens.
-	begin(t).see("slow:0#1 updated due @5").want("open due x1", "opened", "opened/due")
+	begin(t).see("slow:0#1 updated due @5").want("new due x1", "opened", "opened/due")
 	// An end without a beginning in a case that is open, or was long ago.
-	begin(t).see("slow#0 opened due @0", "code:1#1 cleared fault @2").want("open due x2", "opened, updated", "opened/due")
+	begin(t).see("slow#0 opened due @0", "code:1#1 cleared fault @2").want("new due x2", "opened, updated", "opened/due")
 	begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @1", "code:90000#1 cleared fault @90001").
 		want("resolved (cleared) due x2", "opened, cleared, noted", "opened/due, cleared/due")
 }

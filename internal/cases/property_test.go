@@ -125,7 +125,7 @@ func TestWhatHoldsForEveryCase(t *testing.T) {
 				open[f.Problem][f.ID] = true
 			}
 			c := w.cases[w.latest[f.Problem]]
-			if !lossy && (len(open[f.Problem]) > 0) != (c.State == fleet.CaseOpen) {
+			if !lossy && (len(open[f.Problem]) > 0) != (c.State == fleet.CaseNew) {
 				t.Fatalf("%d conditions hold, the case is %s after %s %s", len(open[f.Problem]), c.State, f.Rule, f.Phase)
 			}
 			checkCase(t, &c)

@@ -5,12 +5,58 @@ import "time"
 // CaseState is where a case stands.
 type CaseState string
 
-// The states of a case.
+// The states of a case. New, acknowledged, in progress, waiting and reopened are open: something is to be done.
 const (
-	CaseOpen     CaseState = "open"
-	CaseAcked    CaseState = "acknowledged" // an agent has it
-	CaseResolved CaseState = "resolved"
+	CaseNew        CaseState = "new"
+	CaseAcked      CaseState = "acknowledged" // an agent has it
+	CaseInProgress CaseState = "in_progress"
+	CaseWaiting    CaseState = "waiting"  // Case.WaitingFor says for whom
+	CaseReopened   CaseState = "reopened" // it was resolved, watched or closed, and the symptom is back
+	CaseResolved   CaseState = "resolved" // said to be over; the same problem soon after opens it again
+	CaseWatching   CaseState = "watching" // repaired, and watched until the repair is proven
+	CaseClosed     CaseState = "closed"   // for good: a later episode is a new case, but of one whose repair was watched
 )
+
+// Open reports whether something is still to be done.
+func (s CaseState) Open() bool {
+	return s != CaseResolved && s != CaseWatching && s != CaseClosed
+}
+
+// OpenStates are the states of which Open is true, ClosedStates the others.
+func OpenStates() []CaseState {
+	return []CaseState{CaseNew, CaseAcked, CaseInProgress, CaseWaiting, CaseReopened}
+}
+
+// ClosedStates are the states of which Open is false.
+func ClosedStates() []CaseState { return []CaseState{CaseResolved, CaseWatching, CaseClosed} }
+
+// Whom a case waits for.
+const (
+	WaitOwner   = "owner" // the clocks of the agreed times stand still
+	WaitPartner = "partner"
+	WaitPart    = "part"
+)
+
+// Outcome is why a case is over.
+type Outcome string
+
+// The outcomes. All but cleared are said by somebody.
+const (
+	OutcomeCleared      Outcome = "cleared"          // its conditions ended by themselves
+	OutcomeRepaired     Outcome = "repaired"         // Case.FixCause says what it was
+	OutcomePart         Outcome = "part_replaced"    // Case.FixPart says which
+	OutcomeUpdated      Outcome = "firmware_updated" // Case.FixPart is the version
+	OutcomeNoFault      Outcome = "no_fault_found"
+	OutcomeOwnerFixed   Outcome = "fixed_by_owner"
+	OutcomeDuplicate    Outcome = "duplicate" // Case.MergedInto says of which
+	OutcomeFalseAlarm   Outcome = "false_alarm"
+	OutcomeConfirmedFix Outcome = "confirmed_fixed" // watched, and clean
+)
+
+// Outcomes are those that a person may give, in the order they are offered.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomeRepaired, OutcomePart, OutcomeUpdated, OutcomeOwnerFixed, OutcomeNoFault, OutcomeFalseAlarm, OutcomeDuplicate}
+}
 
 // MaxEpisodes bounds how many episodes a case keeps in full; Count goes on counting.
 const MaxEpisodes = 20
@@ -37,9 +83,66 @@ type Case struct {
 	AllClear  bool      // whether the last message asked for was the all-clear
 	BackAt    time.Time // when the message is due that the problem is back after the all-clear, if it still is by then; zero: none is
 	SeenUntil time.Time // findings opened until then that are not in Episodes were applied before: forgotten here or part of an earlier case
-	Outcome   string    // why it is resolved: "cleared", "fixed", "no fault found", ...
-	Assignee  string
+	Outcome   Outcome
+	Assignee  string    // "agent:<name>"; empty: nobody has it
 	Episodes  []Episode // newest last, at most MaxEpisodes: ended ones are forgotten first
+
+	// What the registry said of the device when the case was opened: incidents compare by it.
+	Firmware string
+	Batch    string
+	Region   string
+
+	IncidentID string // the incident it is a child of
+	MergedInto string // the case it was merged into: closed as a duplicate, its later findings go there
+	CauseRule  string // the rule whose open episode on the same device explains this one: nobody is told of a symptom
+
+	CaseCare
+}
+
+// CaseCare is what people and clocks have to do with a case. It is kept as one value.
+type CaseCare struct {
+	WaitingFor string    `json:"waiting_for,omitempty"` // in state waiting: owner, partner, part
+	Snooze     Snooze    `json:"snooze,omitzero"`
+	FixCause   string    `json:"fix_cause,omitempty"`  // what it was, with an outcome that says so
+	FixPart    string    `json:"fix_part,omitempty"`   // the part or the firmware
+	PartnerID  string    `json:"partner_id,omitempty"` // who was, or is, sent: the same partner when the symptom is back
+	OrderID    string    `json:"order_id,omitempty"`   // its last work order
+	Proof      Proof     `json:"proof,omitzero"`
+	AckedAt    time.Time `json:"acked_at,omitzero"`   // when somebody first took it on
+	AckBy      time.Time `json:"ack_by,omitzero"`     // until when it is to be taken on; zero: no such promise
+	ResolveBy  time.Time `json:"resolve_by,omitzero"` // until when it is to be resolved, moved by each pause
+	PausedAt   time.Time `json:"paused_at,omitzero"`  // since when the clocks stand still
+	Escalated  int       `json:"escalated,omitempty"` // how many steps of the escalation were taken
+}
+
+// Snooze keeps a case quiet: nobody is reminded, nothing escalates, and of what happens only danger is told, until a time or
+// until the case gets worse.
+type Snooze struct {
+	Until    time.Time `json:"until,omitzero"` // zero with Worse: without a limit
+	Worse    bool      `json:"worse,omitempty"`
+	Severity Severity  `json:"severity,omitempty"` // at which it was snoozed
+	By       string    `json:"by,omitempty"`
+}
+
+// Holds reports whether the case is quiet at t when its severity is s.
+func (z Snooze) Holds(t time.Time, s Severity) bool {
+	if z.By == "" || z.Worse && s > z.Severity {
+		return false
+	}
+	return z.Until.IsZero() || t.Before(z.Until)
+}
+
+// Proof is the proof of a fix: after a repair, a part or an update the device is watched for an amount of use.
+type Proof struct {
+	Since   time.Time `json:"since,omitzero"`    // zero: it was never watched
+	Counter string    `json:"counter,omitempty"` // component or field whose use is counted; empty: days count
+	Unit    string    `json:"unit,omitempty"`    // of From, Need and Seen: "h", "cycles", "days"
+	From    float64   `json:"from,omitempty"`    // the counter at Since
+	Need    float64   `json:"need,omitempty"`    // how much use proves it
+	Seen    float64   `json:"seen,omitempty"`    // how much there was
+	Until   time.Time `json:"until,omitzero"`    // at the latest it is looked at then, and asked whether the device is used at all
+	Clean   bool      `json:"clean,omitempty"`   // it was proven
+	Back    time.Time `json:"back,omitzero"`     // the symptom was back
 }
 
 // Episode is one finding's life inside a case.
@@ -52,6 +155,7 @@ type Episode struct {
 	Severity  Severity   `json:"severity"`
 	OpenedAt  time.Time  `json:"opened_at"`
 	ClearedAt time.Time  `json:"cleared_at,omitzero"`
+	Cause     string     `json:"cause,omitempty"` // the rule that explained it last
 	Evidence  []Evidence `json:"evidence,omitempty"`
 }
 
@@ -70,7 +174,10 @@ type OutboxKind string
 // The kinds of outbox rows.
 const (
 	OutboxMessage OutboxKind = "message" // tell the owner: decided again at sending time
+	OutboxOrder   OutboxKind = "order"   // tell a service partner of a work order: Ref is its id
+	OutboxNotify  OutboxKind = "notify"  // tell the operators or agents: Body is a fleet.Operation
 	OutboxRecord  OutboxKind = "record"  // relay to the changes stream of the journal
+	OutboxTimer   OutboxKind = "timer"   // wake up for a case or an incident: Topic says what for; due at any time to come
 )
 
 // OutboxRow is work that was decided in the same transaction as the case change that caused it.
@@ -79,10 +186,12 @@ type OutboxRow struct {
 	Kind     OutboxKind
 	Tenant   string
 	CaseID   string
-	PersonID string // message: to whom; empty means the device's owner at sending time
-	Channel  string // message: empty means decide at sending time and fan out; else this one channel
-	Topic    string // message: "opened", "escalated", "cleared"
-	Body     []byte // record: the record's JSON
+	PersonID string    // message: to whom; empty means the device's owner at sending time
+	Channel  string    // message: empty means decide at sending time and fan out; else this one channel
+	Topic    string    // message: one of the Event constants; timer: what it is for
+	Ref      string    // the incident, work order or message it is about, when that is no case
+	About    time.Time // event time of what it tells: an owner hears nothing of the time before the device was hers
+	Body     []byte    // record: the record's JSON
 	DueAt    time.Time
 	Attempts int    // tries that were recorded, not leases: a crash between a try and its record loses the count of that one
 	LastErr  string // why it was put off, or that a lease of it ended without a result; empty: nobody can have sent it yet
@@ -97,6 +206,13 @@ type Change struct {
 	Expected int64
 	Audit    []Audit
 	Outbox   []OutboxRow
+	// Withdraw names messages that must not leave any more, with the reason in Why: their rows end as skipped unless they
+	// were sent already.
+	Withdraw []string
+	Why      string
+	// Answers are kept with the case; Record is added to the counts of the rules' versions.
+	Answers []Answer
+	Record  []RuleRecord
 }
 
 // Notice is what the changes stream carries: something that happened to a case, a message or a command, for history,

@@ -19,7 +19,8 @@ type Device struct {
 	InstalledAt   time.Time
 	WarrantyUntil time.Time
 	Seller        string
-	Revoked       bool // no credential of it is valid any more
+	OwnedSince    time.Time // since when it is the present owner's; zero: always
+	Revoked       bool      // no credential of it is valid any more
 }
 
 // Person is an owner: somebody who receives messages.
@@ -30,15 +31,21 @@ type Person struct {
 	Locale    string // BCP 47: "de-DE"
 	Zone      string // IANA time zone: "Europe/Berlin"
 	Household string
-	// Endpoints are where messages go besides the in-app inbox, which everybody has.
-	Endpoints []Endpoint
+	Rank      int // within the household: who hears first has the lowest
+	// Endpoints are where messages go besides the in-app inbox, which everybody has, in the person's order of preference.
+	Endpoints   []Endpoint
+	Preferences []Preference
+	Consents    []Consent // those that hold
+	DigestDay   time.Weekday
+	DigestHour  int // full hour in her zone; 0: the installation's
 }
 
 // Endpoint is one address of a person on one channel.
 type Endpoint struct {
-	Channel string // "ntfy", "webhook"
-	Address string // ntfy: full topic URL; webhook: URL
-	Secret  string // webhook: signing secret "whsec_...", ntfy: access token; may be empty
+	Channel string // "push", "email", "fcm", "ntfy", "webhook"
+	Address string // push: the subscription's endpoint; email: address; fcm: registration token; ntfy: full topic URL; webhook: URL
+	Secret  string // push: "<p256dh>.<auth>" in base64url; webhook: signing secret "whsec_..."; ntfy: access token; may be empty
+	Label   string // for people: "Chrome on Android"
 }
 
 // Credential is what the registry keeps of a device's secret: never the secret itself.

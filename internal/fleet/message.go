@@ -30,29 +30,67 @@ type Message struct {
 	ID       string // the outbox row's id: the same on every retry
 	Tenant   string
 	CaseID   string
+	Ref      string // the incident or work order, when it is about one
 	Device   DeviceKey
 	PersonID string
-	Channel  string // "inbox", "ntfy", "webhook"
-	Topic    string // "opened", "escalated", "cleared"
+	Channel  string // "inbox", "push", "email", "ntfy", "webhook", "fcm"
+	Topic    string // one of the Event constants
+	Subject  Topic
 	Kind     Kind
 	Severity Severity
 	Locale   string
 	Title    string // the lock-screen line
 	Body     string // the other parts, one paragraph each, separated by an empty line
+	HTML     string // email: the whole message as a page, with the chart as cid:chart; empty: the channel has none
+	Chart    []byte // email: PNG; may be nil
+	URL      string // the message's page; empty when there is no public address
+	StopURL  string // one-click unsubscribe from this topic on this channel (RFC 8058)
+	Actions  []Action
+	TTL      time.Duration // after so long it is of no use any more
+	Collapse string        // at most 32 characters of base64url: a newer message takes the place of an older one with the same
+	Evidence []Evidence    // at most three
+	Rule     string        // that spoke
+	RuleHash string
 	At       time.Time
 	ReadAt   time.Time
+	Merged   []string // ids of the messages it tells as well
+}
+
+// Action is a button of a message.
+type Action struct {
+	Verdict Verdict
+	Label   string // in the person's language
+	URL     string // opens the message's page at this answer; never answers by itself
+	Token   string // what a POST to /m/answer carries
 }
 
 // Delivery is one row of a message's fate on one channel.
 type Delivery struct {
 	OutboxID string
 	CaseID   string
+	Ref      string
 	PersonID string
 	Channel  string
-	State    string // "sent", "held", "skipped", "dead"
+	Endpoint string // which of several, said without its secret: "push: Chrome on Android", "email: j***@example.org"
+	Topic    string // one of the Event constants
+	Subject  Topic
+	State    string // "sent", "held", "skipped", "merged", "dead"; what follows is in the times below
 	Reason   string
+	Trace    []Step // what each stage said, in order
 	At       time.Time
 	Attempts int
+
+	DeliveredAt time.Time // the device has it
+	OpenedAt    time.Time
+	ActedAt     time.Time
+	Acted       Verdict
+}
+
+// Step is what one stage of the sending decision said.
+type Step struct {
+	Stage   string `json:"stage"`
+	Verdict string `json:"verdict"` // "go", "hold", "skip", "merge"
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Refusal is a message a device sent that was neither stored nor quarantined, as the quarantine page shows it.

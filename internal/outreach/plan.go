@@ -72,7 +72,7 @@ func stillHolds(p *plan) (verdict, string) {
 	if p.kase == nil {
 		return skip, "the case does not exist any more"
 	}
-	over := p.kase.State == fleet.CaseResolved
+	over := !p.kase.State.Open()
 	switch p.row.Topic {
 	case "opened", "escalated":
 		if over {

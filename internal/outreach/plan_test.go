@@ -15,7 +15,7 @@ func someplan(change func(*plan)) *plan {
 	c := DefaultConfig()
 	p := &plan{config: &c, known: []string{"ntfy", "webhook"}, now: time.Date(2025, 11, 21, 12, 0, 0, 0, time.UTC),
 		row:    fleet.OutboxRow{ID: "msg-1", Kind: fleet.OutboxMessage, Tenant: "demo", CaseID: "case-1", Topic: "opened"},
-		kase:   &fleet.Case{ID: "case-1", State: fleet.CaseOpen, Kind: fleet.KindMaintenance, Severity: fleet.Due},
+		kase:   &fleet.Case{ID: "case-1", State: fleet.CaseNew, Kind: fleet.KindMaintenance, Severity: fleet.Due},
 		device: &fleet.Device{Key: fleet.DeviceKey{Tenant: "demo", Serial: "WM-1"}, OwnerID: "anna"},
 		person: &fleet.Person{ID: "anna", Tenant: "demo", Zone: "Europe/Berlin", Endpoints: []fleet.Endpoint{
 			{Channel: "ntfy", Address: "https://ntfy.example/t"}, {Channel: "webhook", Address: "https://hook.example/"}, {Channel: "pigeon", Address: "loft"}}}}

@@ -140,7 +140,7 @@ func same(t *testing.T, got, want any) {
 func TestOpenedAndClearedReachInboxAndEveryEndpoint(t *testing.T) {
 	rs := map[string]*receiver{"ntfy": receive(t, status(200)), "webhook": receive(t, status(200))}
 	b := newBench(t, rs)
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))
 	same(t, b.fates(t), []string{"inbox sent", "ntfy sent", "webhook sent"})
 	b.change(t, fleet.CaseResolved, "cleared", noon.Add(time.Hour))
@@ -165,7 +165,7 @@ func TestOpenedAndClearedReachInboxAndEveryEndpoint(t *testing.T) {
 
 func TestOverBeforeItLeft(t *testing.T) {
 	b := newBench(t, map[string]*receiver{"ntfy": receive(t, status(200))})
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	b.change(t, fleet.CaseResolved, "cleared", noon)
 	must(t, b.o.Pass(t.Context(), noon))
 	same(t, b.fates(t), []string{"inbox skipped: nobody was told of the problem here", "inbox skipped: the case was resolved before the message left"})
@@ -175,7 +175,7 @@ func TestOverBeforeItLeft(t *testing.T) {
 func TestNightHoldsThePhoneButNotTheInbox(t *testing.T) {
 	r := receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"ntfy": r})
-	b.change(t, fleet.CaseOpen, "opened", night)
+	b.change(t, fleet.CaseNew, "opened", night)
 	must(t, b.o.Pass(t.Context(), night))
 	same(t, b.fates(t), []string{"inbox sent", "ntfy held: quiet hours until 07:00"})
 	same(t, len(r.received()), 0)
@@ -190,7 +190,7 @@ func TestNightHoldsThePhoneButNotTheInbox(t *testing.T) {
 func TestHeldMessageIsCheckedAgainInTheMorning(t *testing.T) {
 	r := receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"ntfy": r})
-	b.change(t, fleet.CaseOpen, "opened", night)
+	b.change(t, fleet.CaseNew, "opened", night)
 	must(t, b.o.Pass(t.Context(), night))
 	b.change(t, fleet.CaseResolved, "cleared", night.Add(time.Hour))
 	must(t, b.o.Pass(t.Context(), night.Add(10*time.Hour)))
@@ -202,7 +202,7 @@ func TestHeldMessageIsCheckedAgainInTheMorning(t *testing.T) {
 func TestSafetyRingsAtNight(t *testing.T) {
 	r := receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"ntfy": r})
-	b.change(t, fleet.CaseOpen, "opened", night, func(c *fleet.Case) { c.Kind = fleet.KindSafety })
+	b.change(t, fleet.CaseNew, "opened", night, func(c *fleet.Case) { c.Kind = fleet.KindSafety })
 	must(t, b.o.Pass(t.Context(), night))
 	same(t, b.fates(t), []string{"inbox sent", "ntfy sent"})
 }
@@ -210,7 +210,7 @@ func TestSafetyRingsAtNight(t *testing.T) {
 func TestFlakyReceiverGetsTheSameIDUntilItAnswers(t *testing.T) {
 	r := receive(t, status(500), status(429, "Retry-After", "3600"), status(503), status(200))
 	b := newBench(t, map[string]*receiver{"webhook": r})
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	now := noon
 	for _, step := range []struct {
 		wait  time.Duration
@@ -233,7 +233,7 @@ func TestFlakyReceiverGetsTheSameIDUntilItAnswers(t *testing.T) {
 func TestExhaustedEndsInDeadLetters(t *testing.T) {
 	r := receive(t, status(500))
 	b := newBench(t, map[string]*receiver{"webhook": r})
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	for now := noon; now.Before(noon.Add(120 * time.Hour)); now = now.Add(time.Hour) {
 		must(t, b.o.Pass(t.Context(), now))
 	}
@@ -250,7 +250,7 @@ func TestExhaustedEndsInDeadLetters(t *testing.T) {
 func TestLeasesAreNoTries(t *testing.T) {
 	r := receive(t, status(500))
 	b := newBench(t, map[string]*receiver{"webhook": r})
-	b.change(t, fleet.CaseOpen, "", noon)
+	b.change(t, fleet.CaseNew, "", noon)
 	anna, _ := b.registry.Person("demo", "anna")
 	body, err := json.Marshal(map[string]any{"address": anna.Endpoints[0].Address, "from": noon})
 	must(t, err)
@@ -289,7 +289,7 @@ func TestNightAfterAKillKeepsTheID(t *testing.T) {
 	b.deps.Outbox, b.deps.Registerer = k, prometheus.NewRegistry()
 	o := outreach.New(outreach.DefaultConfig(), b.deps)
 	evening := time.Date(2025, 11, 21, 19, 59, 50, 0, time.UTC)
-	b.change(t, fleet.CaseOpen, "opened", evening)
+	b.change(t, fleet.CaseNew, "opened", evening)
 	if err := o.Pass(t.Context(), evening); !errors.Is(err, errKilled) {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestNightAfterAKillKeepsTheID(t *testing.T) {
 func TestGoneTakesTheEndpointOut(t *testing.T) {
 	gone, fine := receive(t, status(410)), receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"webhook": gone, "ntfy": fine})
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))
 	same(t, b.fates(t), []string{"inbox sent", "ntfy sent",
 		"webhook dead: the receiver answered 410 Gone; the address was taken off the person's list"})
@@ -320,7 +320,7 @@ func TestNoOwner(t *testing.T) {
 	b := newBench(t, nil)
 	_, err := b.registry.Import(t.Context(), []fleet.Device{{Key: key, Model: "washer-w7"}})
 	must(t, err)
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))
 	same(t, b.fates(t), []string{"inbox skipped: no owner"})
 }
@@ -356,7 +356,7 @@ func TestKillBetweenSendingAndRecording(t *testing.T) {
 			t.Fatalf("pass: %v", err)
 		}
 	}
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	lease := outreach.DefaultConfig().Lease
 
 	k.before = true // while the inbox message is being saved
@@ -369,7 +369,7 @@ func TestKillBetweenSendingAndRecording(t *testing.T) {
 	pass(noon.Add(2*lease), false)
 	same(t, len(r.received()), 1)
 
-	b.change(t, fleet.CaseOpen, "escalated", noon.Add(time.Hour))
+	b.change(t, fleet.CaseNew, "escalated", noon.Add(time.Hour))
 	k.before, k.after = false, false
 	k.before = true
 	pass(noon.Add(time.Hour), true)
@@ -429,7 +429,7 @@ func TestHangingEndpointDelaysNobodyElse(t *testing.T) {
 	for i := range n {
 		id := fleet.ID("msg", "case-1", "opened", string(rune('a'+i)))
 		if i == 0 {
-			b.change(t, fleet.CaseOpen, "", time.Now())
+			b.change(t, fleet.CaseNew, "", time.Now())
 		}
 		must(t, b.store.AddOutbox(t.Context(), []fleet.OutboxRow{{ID: id, Kind: fleet.OutboxMessage, Tenant: "demo", CaseID: "case-1", Topic: "opened",
 			DueAt: time.Now(), Cause: time.Now()}}))
@@ -458,7 +458,7 @@ func TestSecretsStayInTheRegistry(t *testing.T) {
 	var log strings.Builder
 	b.deps.Log, b.deps.Registerer = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), prometheus.NewRegistry()
 	o := outreach.New(outreach.DefaultConfig(), b.deps)
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, o.Pass(t.Context(), noon))
 	rows, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxMessage, noon.Add(time.Minute), time.Second, 10)
 	must(t, err)
@@ -489,7 +489,7 @@ func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	b.deps.Registerer = reg
 	o := outreach.New(outreach.DefaultConfig(), b.deps)
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, o.Pass(t.Context(), noon))
 	must(t, o.Pass(t.Context(), noon.Add(time.Minute)))
 	families, err := reg.Gather()
@@ -531,7 +531,7 @@ func (s *stream) Append(_ context.Context, ns []fleet.Notice) error {
 
 func TestRelay(t *testing.T) {
 	b := newBench(t, nil)
-	b.change(t, fleet.CaseOpen, "opened", noon)
+	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))
 	must(t, b.store.AddOutbox(t.Context(), []fleet.OutboxRow{{ID: "rec-bad", Kind: fleet.OutboxRecord, Tenant: "demo", CaseID: "case-1", Body: []byte("{"), DueAt: noon}}))
 	s := &stream{fail: true}

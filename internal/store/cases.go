@@ -16,7 +16,7 @@ func (s *Store) LatestCase(ctx context.Context, key fleet.DeviceKey, problem str
 	return s.oneCase(ctx, fmt.Sprintf("latest case of %q, problem %q", key, problem),
 		func(q *bun.SelectQuery) *bun.SelectQuery {
 			return q.Where("tenant = ? AND serial = ? AND problem = ?", key.Tenant, key.Serial, problem).
-				OrderExpr("CASE WHEN state <> 'resolved' THEN 0 ELSE 1 END, opened_at DESC, id")
+				OrderExpr("CASE WHEN state NOT IN ('resolved', 'watching', 'closed') THEN 0 ELSE 1 END, opened_at DESC, id")
 		})
 }
 

@@ -12,7 +12,7 @@ import (
 
 func aCase(id, serial string, sev fleet.Severity, opened time.Time) fleet.Case {
 	return fleet.Case{ID: id, Device: fleet.DeviceKey{Tenant: "demo", Serial: serial}, Model: "washer-w7", Category: "washing-machine",
-		Problem: "washer-drain", Rule: "washer-drain-slow", Kind: fleet.KindMaintenance, Severity: sev, State: fleet.CaseOpen,
+		Problem: "washer-drain", Rule: "washer-drain-slow", Kind: fleet.KindMaintenance, Severity: sev, State: fleet.CaseNew,
 		OpenedAt: opened, UpdatedAt: opened, Count: 1, Live: true, Told: sev, ToldAny: true, AllClear: true, BackAt: t0.Add(time.Minute), SeenUntil: t0.Add(-time.Hour),
 		Episodes: []fleet.Episode{{FindingID: "f-" + id, Rule: "washer-drain-slow", Kind: fleet.KindMaintenance, Severity: sev, OpenedAt: opened,
 			Evidence: []fleet.Evidence{{Name: "drain_s", Value: 55.2, Unit: "s", At: opened}}}}}
@@ -57,7 +57,7 @@ func TestCommitMeetsConflicts(t *testing.T) {
 	c.State = fleet.CaseResolved
 	must(t, s.Commit(t.Context(), change(c, 2)))
 	must(t, s.Commit(t.Context(), change(aCase("c2", "WM-0001", fleet.Due, t0.Add(time.Hour)), 0)))
-	c.State = fleet.CaseOpen
+	c.State = fleet.CaseNew
 	wantCode(t, s.Commit(t.Context(), change(c, 3)), fleet.CodeConflict)
 
 	audit, err := s.CaseAudit(t.Context(), "demo", "c1")
@@ -168,11 +168,11 @@ func TestCasesAreListedBySeverityThenAge(t *testing.T) {
 		c.State = state
 		must(t, s.Commit(t.Context(), change(c, 0)))
 	}
-	add("due-new", "A", fleet.Due, t0.Add(time.Hour), fleet.CaseOpen)
+	add("due-new", "A", fleet.Due, t0.Add(time.Hour), fleet.CaseNew)
 	add("due-old", "B", fleet.Due, t0, fleet.CaseAcked)
-	add("danger", "C", fleet.Danger, t0.Add(2*time.Hour), fleet.CaseOpen)
+	add("danger", "C", fleet.Danger, t0.Add(2*time.Hour), fleet.CaseNew)
 	add("over", "A", fleet.Fault, t0.Add(-time.Hour), fleet.CaseResolved)
-	unresolved := []fleet.CaseState{fleet.CaseOpen, fleet.CaseAcked}
+	unresolved := []fleet.CaseState{fleet.CaseNew, fleet.CaseAcked}
 	ids := func(f fleet.CaseFilter) (out []string) {
 		f.Tenant = "demo"
 		cs, err := s.Cases(t.Context(), f)
@@ -201,7 +201,7 @@ func TestCasesAreListedBySeverityThenAge(t *testing.T) {
 	counts, err := s.CaseCounts(t.Context())
 	must(t, err)
 	same(t, counts, []fleet.CaseCount{{State: "acknowledged", Kind: "maintenance", N: 1},
-		{State: "open", Kind: "maintenance", N: 2}, {State: "resolved", Kind: "maintenance", N: 1}})
+		{State: "new", Kind: "maintenance", N: 2}, {State: "resolved", Kind: "maintenance", N: 1}})
 }
 
 func BenchmarkCommit(b *testing.B) {

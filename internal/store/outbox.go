@@ -185,10 +185,9 @@ func saveDelivery(ctx context.Context, tx bun.Tx, tenant, id string, d fleet.Del
 	if d.State == "" {
 		return nil
 	}
-	row := deliveryRow{Tenant: tenant, OutboxID: id, CaseID: d.CaseID, PersonID: d.PersonID, Channel: d.Channel,
-		State: d.State, Reason: d.Reason, At: toMS(d.At), Attempts: d.Attempts}
+	row := deliveryToRow(tenant, id, &d)
 	q := tx.NewInsert().Model(&row).On("CONFLICT (tenant, outbox_id) DO UPDATE")
-	if _, err := setExcluded(q, []string{"state", "reason", "at", "attempts"}).Exec(ctx); err != nil {
+	if _, err := setExcluded(q, []string{"state", "reason", "trace", "at", "attempts"}).Exec(ctx); err != nil {
 		return fmt.Errorf("deliveries: %w", err)
 	}
 	return nil

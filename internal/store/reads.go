@@ -93,8 +93,7 @@ func (s *Store) deliveries(ctx context.Context, order string, limit int, where s
 	}
 	out := make([]fleet.Delivery, len(rows))
 	for i, r := range rows {
-		out[i] = fleet.Delivery{OutboxID: r.OutboxID, CaseID: r.CaseID, PersonID: r.PersonID, Channel: r.Channel,
-			State: r.State, Reason: r.Reason, At: fromMS(r.At), Attempts: r.Attempts}
+		out[i] = r.delivery()
 	}
 	return out, nil
 }
@@ -116,7 +115,7 @@ func (s *Store) OpenCasesByDevice(ctx context.Context, tenant string) (map[strin
 		Serial   string
 		Severity int64
 	}
-	err := s.r.NewRaw(`SELECT serial, MAX(severity) AS severity FROM cases WHERE tenant = ? AND state <> 'resolved'
+	err := s.r.NewRaw(`SELECT serial, MAX(severity) AS severity FROM cases WHERE tenant = ? AND state NOT IN ('resolved', 'watching', 'closed')
 		GROUP BY serial`, tenant).Scan(ctx, &rows)
 	if err != nil {
 		return nil, fmt.Errorf("open cases of %q by device: %w", tenant, err)

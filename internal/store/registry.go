@@ -47,7 +47,7 @@ func (s *Store) LoadRegistry(ctx context.Context, since int64, device func(fleet
 // loadDevices scans by hand: a hundred thousand rows at every start are worth it.
 func loadDevices(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Device)) error {
 	rows, err := tx.QueryContext(ctx, `SELECT tenant, serial, model, category, name, room, region, firmware, hardware, batch,
-		parent, owner_id, seller, installed_at, warranty_until, revoked FROM devices WHERE rev > ?`, since)
+		parent, owner_id, seller, installed_at, warranty_until, revoked, owned_since FROM devices WHERE rev > ?`, since)
 	if err != nil {
 		return fmt.Errorf("devices: %w", err)
 	}
@@ -55,7 +55,7 @@ func loadDevices(ctx context.Context, tx bun.Tx, since int64, each func(fleet.De
 	var r deviceRow
 	for rows.Next() {
 		if err := rows.Scan(&r.Tenant, &r.Serial, &r.Model, &r.Category, &r.Name, &r.Room, &r.Region, &r.Firmware,
-			&r.Hardware, &r.Batch, &r.Parent, &r.OwnerID, &r.Seller, &r.InstalledAt, &r.WarrantyUntil, &r.Revoked); err != nil {
+			&r.Hardware, &r.Batch, &r.Parent, &r.OwnerID, &r.Seller, &r.InstalledAt, &r.WarrantyUntil, &r.Revoked, &r.OwnedSince); err != nil {
 			return fmt.Errorf("devices: %w", err)
 		}
 		each(r.device())
@@ -94,7 +94,7 @@ func loadPeople(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Per
 	of := map[person][]fleet.Endpoint{}
 	for _, e := range endpoints {
 		k := person{e.Tenant, e.PersonID}
-		of[k] = append(of[k], fleet.Endpoint{Channel: e.Channel, Address: e.Address, Secret: e.Secret})
+		of[k] = append(of[k], fleet.Endpoint{Channel: e.Channel, Address: e.Address, Secret: e.Secret, Label: e.Label})
 	}
 	var people []personRow
 	if err := tx.NewSelect().Model(&people).Where("rev > ?", since).Scan(ctx); err != nil {
@@ -140,7 +140,7 @@ func nextRevision(ctx context.Context, tx bun.Tx) (rev int64, err error) {
 }
 
 var deviceColumns = []string{"model", "category", "name", "room", "region", "firmware", "hardware", "batch", "parent",
-	"owner_id", "seller", "installed_at", "warranty_until", "revoked", "rev"}
+	"owner_id", "seller", "installed_at", "warranty_until", "revoked", "owned_since", "rev"}
 
 func saveDevices(ctx context.Context, tx bun.Tx, devices []fleet.Device, rev int64) error {
 	for part := range slices.Chunk(devices, chunk) {
@@ -181,7 +181,7 @@ func savePeople(ctx context.Context, tx bun.Tx, people []fleet.Person, rev int64
 			ids[p.Tenant] = append(ids[p.Tenant], p.ID)
 			for n, e := range p.Endpoints {
 				endpoints = append(endpoints, endpointRow{Tenant: p.Tenant, PersonID: p.ID, Position: n,
-					Channel: e.Channel, Address: e.Address, Secret: e.Secret})
+					Channel: e.Channel, Address: e.Address, Secret: e.Secret, Label: e.Label})
 			}
 		}
 		q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, id) DO UPDATE")

@@ -30,6 +30,7 @@ type deviceRow struct {
 	InstalledAt   int64  `bun:"installed_at"`
 	WarrantyUntil int64  `bun:"warranty_until"`
 	Revoked       bool   `bun:"revoked"`
+	OwnedSince    int64  `bun:"owned_since"`
 	Rev           int64  `bun:"rev"`
 }
 
@@ -37,14 +38,14 @@ func deviceToRow(d *fleet.Device, rev int64) deviceRow {
 	return deviceRow{Tenant: d.Key.Tenant, Serial: d.Key.Serial, Model: d.Model, Category: d.Category, Name: d.Name,
 		Room: d.Room, Region: d.Region, Firmware: d.Firmware, Hardware: d.Hardware, Batch: d.Batch, Parent: d.Parent,
 		OwnerID: d.OwnerID, Seller: d.Seller, InstalledAt: toMS(d.InstalledAt), WarrantyUntil: toMS(d.WarrantyUntil),
-		Revoked: d.Revoked, Rev: rev}
+		Revoked: d.Revoked, OwnedSince: toMS(d.OwnedSince), Rev: rev}
 }
 
 func (r *deviceRow) device() fleet.Device {
 	return fleet.Device{Key: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, Model: r.Model, Category: r.Category,
 		Name: r.Name, Room: r.Room, Region: r.Region, Firmware: r.Firmware, Hardware: r.Hardware, Batch: r.Batch,
 		Parent: r.Parent, OwnerID: r.OwnerID, Seller: r.Seller, InstalledAt: fromMS(r.InstalledAt),
-		WarrantyUntil: fromMS(r.WarrantyUntil), Revoked: r.Revoked}
+		WarrantyUntil: fromMS(r.WarrantyUntil), Revoked: r.Revoked, OwnedSince: fromMS(r.OwnedSince)}
 }
 
 type credentialRow struct {
@@ -81,6 +82,10 @@ type personRow struct {
 	Locale        string `bun:"locale"`
 	Zone          string `bun:"zone"`
 	Household     string `bun:"household"`
+	Rank          int    `bun:"household_rank"`
+	Preferences   string `bun:"preferences"` // JSON
+	DigestDay     int    `bun:"digest_day"`
+	DigestHour    int    `bun:"digest_hour"`
 	Rev           int64  `bun:"rev"`
 }
 
@@ -92,6 +97,7 @@ type endpointRow struct {
 	Channel       string `bun:"channel"`
 	Address       string `bun:"address"`
 	Secret        string `bun:"secret"`
+	Label         string `bun:"label"`
 }
 
 type caseRow struct {
@@ -120,6 +126,13 @@ type caseRow struct {
 	Outcome       string `bun:"outcome"`
 	Assignee      string `bun:"assignee"`
 	Episodes      string `bun:"episodes"`
+	Firmware      string `bun:"firmware"`
+	Batch         string `bun:"batch"`
+	Region        string `bun:"region"`
+	IncidentID    string `bun:"incident_id"`
+	MergedInto    string `bun:"merged_into"`
+	CauseRule     string `bun:"cause_rule"`
+	Care          string `bun:"care"`
 }
 
 func caseToRow(c *fleet.Case) (caseRow, error) {
@@ -127,11 +140,16 @@ func caseToRow(c *fleet.Case) (caseRow, error) {
 	if err != nil {
 		return caseRow{}, fmt.Errorf("episodes of case %q: %w", c.ID, err)
 	}
+	care, err := json.Marshal(c.CaseCare)
+	if err != nil {
+		return caseRow{}, fmt.Errorf("care of case %q: %w", c.ID, err)
+	}
 	return caseRow{Tenant: c.Device.Tenant, ID: c.ID, Version: c.Version, Serial: c.Device.Serial, Model: c.Model,
 		Category: c.Category, Problem: c.Problem, Rule: c.Rule, Kind: string(c.Kind), Severity: int64(c.Severity),
 		State: string(c.State), OpenedAt: toMS(c.OpenedAt), UpdatedAt: toMS(c.UpdatedAt), ClosedAt: toMS(c.ClosedAt),
 		EpisodeCount: c.Count, Live: c.Live, Told: int64(c.Told), ToldAny: c.ToldAny, AllClear: c.AllClear, BackAt: toMS(c.BackAt),
-		SeenUntil: toMS(c.SeenUntil), Outcome: c.Outcome, Assignee: c.Assignee, Episodes: string(episodes)}, nil
+		SeenUntil: toMS(c.SeenUntil), Outcome: string(c.Outcome), Assignee: c.Assignee, Episodes: string(episodes), Firmware: c.Firmware,
+		Batch: c.Batch, Region: c.Region, IncidentID: c.IncidentID, MergedInto: c.MergedInto, CauseRule: c.CauseRule, Care: string(care)}, nil
 }
 
 func (r *caseRow) fleetCase() (fleet.Case, error) {
@@ -140,7 +158,11 @@ func (r *caseRow) fleetCase() (fleet.Case, error) {
 		Severity: severity(r.Severity), State: fleet.CaseState(r.State), OpenedAt: fromMS(r.OpenedAt),
 		UpdatedAt: fromMS(r.UpdatedAt), ClosedAt: fromMS(r.ClosedAt), Count: r.EpisodeCount, Live: r.Live,
 		Told: severity(r.Told), ToldAny: r.ToldAny, AllClear: r.AllClear, BackAt: fromMS(r.BackAt), SeenUntil: fromMS(r.SeenUntil),
-		Outcome: r.Outcome, Assignee: r.Assignee}
+		Outcome: fleet.Outcome(r.Outcome), Assignee: r.Assignee, Firmware: r.Firmware, Batch: r.Batch, Region: r.Region,
+		IncidentID: r.IncidentID, MergedInto: r.MergedInto, CauseRule: r.CauseRule}
+	if err := json.Unmarshal([]byte(r.Care), &c.CaseCare); err != nil {
+		return c, fmt.Errorf("care of case %q: %w", r.ID, err)
+	}
 	if err := json.Unmarshal([]byte(r.Episodes), &c.Episodes); err != nil {
 		return c, fmt.Errorf("episodes of case %q: %w", r.ID, err)
 	}
@@ -189,18 +211,21 @@ type outboxRow struct {
 	LastErr       string `bun:"last_err"`
 	Reason        string `bun:"reason"`
 	Cause         int64  `bun:"cause"`
+	Ref           string `bun:"ref"`
+	About         int64  `bun:"about"`
+	DoneAt        int64  `bun:"done_at"`
 }
 
 func outboxToRow(o *fleet.OutboxRow, ord int64) outboxRow {
 	return outboxRow{ID: o.ID, Kind: string(o.Kind), Tenant: o.Tenant, CaseID: o.CaseID, PersonID: o.PersonID,
 		Channel: o.Channel, Topic: o.Topic, Body: string(o.Body), State: statePending, DueAt: toMS(o.DueAt), Ord: ord,
-		Attempts: o.Attempts, LastErr: o.LastErr, Cause: toMS(o.Cause)}
+		Attempts: o.Attempts, LastErr: o.LastErr, Cause: toMS(o.Cause), Ref: o.Ref, About: toMS(o.About)}
 }
 
 func (r *outboxRow) row() fleet.OutboxRow {
 	o := fleet.OutboxRow{ID: r.ID, Kind: fleet.OutboxKind(r.Kind), Tenant: r.Tenant, CaseID: r.CaseID,
 		PersonID: r.PersonID, Channel: r.Channel, Topic: r.Topic, DueAt: fromMS(r.DueAt), Attempts: r.Attempts,
-		LastErr: r.LastErr, Cause: fromMS(r.Cause)}
+		LastErr: r.LastErr, Cause: fromMS(r.Cause), Ref: r.Ref, About: fromMS(r.About)}
 	if r.Body != "" {
 		o.Body = []byte(r.Body)
 	}
@@ -218,6 +243,50 @@ type deliveryRow struct {
 	Reason        string `bun:"reason"`
 	At            int64  `bun:"at"`
 	Attempts      int    `bun:"attempts"`
+	Ref           string `bun:"ref"`
+	Endpoint      string `bun:"endpoint"`
+	Topic         string `bun:"topic"`
+	Subject       string `bun:"subject"`
+	Trace         string `bun:"trace"` // JSON
+	DeliveredAt   int64  `bun:"delivered_at"`
+	OpenedAt      int64  `bun:"opened_at"`
+	ActedAt       int64  `bun:"acted_at"`
+	Acted         string `bun:"acted"`
+}
+
+func deliveryToRow(tenant, outboxID string, d *fleet.Delivery) deliveryRow {
+	r := deliveryRow{Tenant: tenant, OutboxID: outboxID, CaseID: d.CaseID, PersonID: d.PersonID, Channel: d.Channel, State: d.State, Reason: d.Reason,
+		At: toMS(d.At), Attempts: d.Attempts, Ref: d.Ref, Endpoint: d.Endpoint, Topic: d.Topic, Subject: string(d.Subject),
+		DeliveredAt: toMS(d.DeliveredAt), OpenedAt: toMS(d.OpenedAt), ActedAt: toMS(d.ActedAt), Acted: string(d.Acted)}
+	r.Trace = toJSON(d.Trace)
+	return r
+}
+
+func (r *deliveryRow) delivery() fleet.Delivery {
+	d := fleet.Delivery{OutboxID: r.OutboxID, CaseID: r.CaseID, PersonID: r.PersonID, Channel: r.Channel, State: r.State, Reason: r.Reason,
+		At: fromMS(r.At), Attempts: r.Attempts, Ref: r.Ref, Endpoint: r.Endpoint, Topic: r.Topic, Subject: fleet.Topic(r.Subject),
+		DeliveredAt: fromMS(r.DeliveredAt), OpenedAt: fromMS(r.OpenedAt), ActedAt: fromMS(r.ActedAt), Acted: fleet.Verdict(r.Acted)}
+	fromJSON(r.Trace, &d.Trace)
+	return d
+}
+
+// toJSON writes what may be missing: an empty list is the empty text.
+func toJSON[T any](list []T) string {
+	if len(list) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(list)
+	if err != nil { // plain strings, numbers and times: it cannot fail but for a year beyond 9999
+		return ""
+	}
+	return string(b)
+}
+
+// fromJSON reads it; what cannot be read is left out, because the row is about something else.
+func fromJSON[T any](text string, list *[]T) {
+	if text != "" {
+		_ = json.Unmarshal([]byte(text), list)
+	}
 }
 
 type inboxRow struct {
@@ -236,17 +305,27 @@ type inboxRow struct {
 	Body          string `bun:"body"`
 	At            int64  `bun:"at"`
 	ReadAt        int64  `bun:"read_at"`
+	Ref           string `bun:"ref"`
+	Subject       string `bun:"subject"`
+	Rule          string `bun:"rule"`
+	RuleHash      string `bun:"rule_hash"`
+	Evidence      string `bun:"evidence"` // JSON
+	Merged        string `bun:"merged"`   // JSON
 }
 
 func messageToRow(m *fleet.Message) inboxRow {
 	return inboxRow{Tenant: m.Tenant, ID: m.ID, CaseID: m.CaseID, Serial: m.Device.Serial, PersonID: m.PersonID,
 		Channel: m.Channel, Topic: m.Topic, Kind: string(m.Kind), Severity: int64(m.Severity), Locale: m.Locale,
-		Title: m.Title, Body: m.Body, At: toMS(m.At), ReadAt: toMS(m.ReadAt)}
+		Title: m.Title, Body: m.Body, At: toMS(m.At), ReadAt: toMS(m.ReadAt), Ref: m.Ref, Subject: string(m.Subject), Rule: m.Rule,
+		RuleHash: m.RuleHash, Evidence: toJSON(m.Evidence), Merged: toJSON(m.Merged)}
 }
 
 func (r *inboxRow) message() fleet.Message {
-	return fleet.Message{ID: r.ID, Tenant: r.Tenant, CaseID: r.CaseID,
+	m := fleet.Message{ID: r.ID, Tenant: r.Tenant, CaseID: r.CaseID,
 		Device: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, PersonID: r.PersonID, Channel: r.Channel,
 		Topic: r.Topic, Kind: fleet.Kind(r.Kind), Severity: severity(r.Severity), Locale: r.Locale, Title: r.Title,
-		Body: r.Body, At: fromMS(r.At), ReadAt: fromMS(r.ReadAt)}
+		Body: r.Body, At: fromMS(r.At), ReadAt: fromMS(r.ReadAt), Ref: r.Ref, Subject: fleet.Topic(r.Subject), Rule: r.Rule, RuleHash: r.RuleHash}
+	fromJSON(r.Evidence, &m.Evidence)
+	fromJSON(r.Merged, &m.Merged)
+	return m
 }

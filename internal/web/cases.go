@@ -120,7 +120,7 @@ func (s *Web) caseOne(w http.ResponseWriter, r *http.Request) error {
 	people := s.names(ctx)
 	d := snap.device(c.Device.Serial)
 	p := casePage{view: v, Case: *c, Row: s.caseRow(ctx, v, snap, people, *c), Device: d, Label: s.label(c.Model, v.Loc.Lang),
-		CanAck: c.State == fleet.CaseOpen, Open: c.State != fleet.CaseResolved, Rule: c.Rule}
+		CanAck: c.State == fleet.CaseNew || c.State == fleet.CaseReopened, Open: c.State.Open(), Rule: c.Rule}
 	v.Title = p.Row.Title
 	if done := r.URL.Query().Get("done"); done == "acknowledge" || done == "resolve" || done == "comment" {
 		p.Done = v.T("done." + done)
@@ -129,7 +129,7 @@ func (s *Web) caseOne(w http.ResponseWriter, r *http.Request) error {
 		p.Outcomes = append(p.Outcomes, option{o, v.orHuman("outcome.", o)})
 	}
 	if c.Outcome != "" {
-		p.Outcome = v.orHuman("outcome.", c.Outcome)
+		p.Outcome = v.orHuman("outcome.", string(c.Outcome))
 	}
 	if d != nil {
 		p.Cover = upperFirst(v.Loc.Cover(v.Now, d.WarrantyUntil))

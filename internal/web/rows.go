@@ -114,7 +114,7 @@ func (s *Web) title(c *fleet.Case, d *fleet.Device, v *view) string {
 
 func (s *Web) caseRow(ctx context.Context, v *view, snap *snapshot, people *names, c fleet.Case) caseRow {
 	row := caseRow{view: v, Case: c, State: severityState(c.Severity), URL: caseURL(&c), DeviceURL: deviceURL(c.Device),
-		Device: c.Device.Serial, Resolved: c.State == fleet.CaseResolved}
+		Device: c.Device.Serial, Resolved: !c.State.Open()}
 	if row.Resolved {
 		row.State = chart.Good
 	}

@@ -134,7 +134,7 @@ func (s *sample) addCase(serial, rule string, kind fleet.Kind, sev fleet.Severit
 	}
 	id := fleet.ID("case", "demo", serial, rule)
 	s.cases = append(s.cases, fleet.Case{ID: id, Version: 1, Device: d.Key, Model: d.Model, Category: d.Category, Problem: rule, Rule: rule, Kind: kind, Severity: sev,
-		State: fleet.CaseOpen, OpenedAt: at, UpdatedAt: at, Count: 1, Live: true, Episodes: []fleet.Episode{{FindingID: id, Rule: rule, RuleHash: "5f0c1a77b2e94d10", Severity: sev, OpenedAt: at, Evidence: evs}}})
+		State: fleet.CaseNew, OpenedAt: at, UpdatedAt: at, Count: 1, Live: true, Episodes: []fleet.Episode{{FindingID: id, Rule: rule, RuleHash: "5f0c1a77b2e94d10", Severity: sev, OpenedAt: at, Evidence: evs}}})
 	s.audit[id] = []fleet.Audit{{CaseID: id, At: at.Add(time.Second), Actor: "rules", Action: "opened", Detail: sev.String()}}
 	return &s.cases[len(s.cases)-1]
 }

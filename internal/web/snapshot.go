@@ -23,7 +23,7 @@ const (
 	snapshotCases   = 10_000
 )
 
-var openStates = []fleet.CaseState{fleet.CaseOpen, fleet.CaseAcked}
+var openStates = fleet.OpenStates()
 
 // state is how a device is, worst first where several hold.
 type state = chart.Symbol
@@ -219,10 +219,10 @@ func (f *snapshots) heard(ctx context.Context, s *snapshot) (map[string]time.Tim
 func sortCases(cs []fleet.Case) {
 	sort.SliceStable(cs, func(i, j int) bool {
 		a, b := &cs[i], &cs[j]
-		if (a.State == fleet.CaseResolved) != (b.State == fleet.CaseResolved) {
-			return b.State == fleet.CaseResolved
+		if a.State.Open() != b.State.Open() {
+			return a.State.Open()
 		}
-		if a.State == fleet.CaseResolved {
+		if !a.State.Open() {
 			return a.UpdatedAt.After(b.UpdatedAt)
 		}
 		if a.Severity != b.Severity {

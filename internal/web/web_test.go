@@ -153,7 +153,7 @@ func TestHostileWordsAreEscapedEverywhere(t *testing.T) {
 	}
 	for i := range f.cases {
 		c := &f.cases[i]
-		c.Problem, c.Rule, c.Outcome, c.Assignee, c.Kind = evil, evil, evil, evil, fleet.Kind(evil)
+		c.Problem, c.Rule, c.Outcome, c.Assignee, c.Kind = evil, evil, fleet.Outcome(evil), evil, fleet.Kind(evil)
 		c.Episodes[0].RuleHash = evil
 		c.Episodes[0].Evidence = append(c.Episodes[0].Evidence, fleet.Evidence{Name: evil, Text: evil, Unit: evil}, fleet.Evidence{Name: "drain_s", Value: 1, Unit: evil, Limit: 3, HasLimit: true})
 		f.audit[c.ID] = append(f.audit[c.ID], fleet.Audit{Actor: evil, Action: evil, Detail: evil, At: friday})

@@ -46,9 +46,14 @@ var kinds = map[fleet.Kind]two{
 }
 
 var states = map[fleet.CaseState]two{
-	fleet.CaseOpen:     {"open", "offen"},
-	fleet.CaseAcked:    {"in hand", "in Arbeit"},
-	fleet.CaseResolved: {"resolved", "erledigt"},
+	fleet.CaseNew:        {"new", "neu"},
+	fleet.CaseAcked:      {"taken on", "angenommen"},
+	fleet.CaseInProgress: {"in progress", "in Arbeit"},
+	fleet.CaseWaiting:    {"waiting", "wartet"},
+	fleet.CaseReopened:   {"back again", "wieder da"},
+	fleet.CaseResolved:   {"resolved", "erledigt"},
+	fleet.CaseWatching:   {"being watched", "unter Beobachtung"},
+	fleet.CaseClosed:     {"closed", "geschlossen"},
 }
 
 // plainWhat completes "The washing machine ..." when a rule's own first line does not work.

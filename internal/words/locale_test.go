@@ -146,7 +146,7 @@ func TestSigns(t *testing.T) {
 				t.Errorf("%s: no word for %q", lang, k)
 			}
 		}
-		for _, s := range []fleet.CaseState{fleet.CaseOpen, fleet.CaseAcked, fleet.CaseResolved} {
+		for _, s := range []fleet.CaseState{fleet.CaseNew, fleet.CaseAcked, fleet.CaseResolved} {
 			if l.State(s) == "" {
 				t.Errorf("%s: no word for %q", lang, s)
 			}

@@ -1,0 +1,33 @@
+package words
+
+import "aftercare/internal/fleet"
+
+// Letter is everything a message may speak of. Only Input is always there.
+type Letter struct {
+	Input
+	Channel  string // "inbox", "push", "email", "ntfy", "webhook", "fcm"
+	Subject  fleet.Topic
+	Cover    fleet.Cover     // zero: not known
+	Incident *fleet.Incident // of an event about one
+	Order    *fleet.Order    // of an event about a visit
+	Partner  *fleet.Partner
+	Actions  []fleet.Action // with labels still empty: Compose fills them in
+	URL      string         // the message's page
+	StopURL  string
+	HasChart bool       // email: the picture is attached as cid:chart
+	Also     []Rendered // other messages that this one takes along, most important first
+}
+
+// Composed is a message as one channel shows it.
+type Composed struct {
+	Rendered
+	HTML     string         // email only
+	Actions  []fleet.Action // with labels in the person's language
+	Evidence []fleet.Evidence
+	Fallback string // the template or language that was missing and what stood in for it; empty: none
+}
+
+// Compose puts a letter into words for its channel. It never fails: what a template cannot say is left out and named in Gaps.
+func (r *Renderer) Compose(l Letter) Composed {
+	return Composed{Rendered: r.Render(l.Input), Actions: l.Actions}
+}
