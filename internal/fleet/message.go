@@ -45,6 +45,7 @@ type Message struct {
 	Chart    []byte // email: PNG; may be nil
 	URL      string // the message's page; empty when there is no public address
 	StopURL  string // one-click unsubscribe from this topic on this channel (RFC 8058)
+	Receipt  string // token with which the device says that the message arrived or was opened; empty: it cannot
 	Actions  []Action
 	TTL      time.Duration // after so long it is of no use any more
 	Collapse string        // at most 32 characters of base64url: a newer message takes the place of an older one with the same
