@@ -41,6 +41,9 @@ func fleet(cfg Config) ([]*node, error) {
 		for i := range max(1, (s.n*cfg.Devices+150)/300) {
 			serial := fmt.Sprintf("SIM-%s-%04d", s.prefix, i+1)
 			place := fmt.Sprintf("home-%04d", int(signal.NewSeed(cfg.Seed, serial).U(980, 0)*float64(cfg.Devices)/2.2))
+			if cfg.Households > 0 { // everybody has about as many
+				place = fmt.Sprintf("home-%04d", (len(nodes)+i)%cfg.Households)
+			}
 			var parent *node
 			switch s.model {
 			case "base-b4":
@@ -92,7 +95,11 @@ func deal(cfg Config, seed signal.Seed, model string, group []*node) {
 		}
 	}
 	order, turn := shuffled(seed, model, len(group)), shuffled(seed, "kinds of "+model, len(faults))
-	n := int(faulty*float64(len(group)) + 0.5)
+	share := cfg.Faulty
+	if share == 0 {
+		share = faulty
+	}
+	n := int(share*float64(len(group)) + 0.5)
 	when := func(i int, lo, hi float64) int64 {
 		return cfg.Start.Unix() + int64((lo+(hi-lo)*group[order[i%len(order)]].seed.U(981, int64(i)))*float64(cfg.Days)*signal.Day)
 	}
@@ -134,7 +141,11 @@ func shuffled(seed signal.Seed, what string, n int) []int {
 // writeDevices writes the list that "aftercare device import" reads.
 func writeDevices(w io.Writer, cfg Config, nodes []*node) error {
 	c := csv.NewWriter(w)
-	_ = c.Write([]string{"serial", "model", "name", "region", "firmware", "hardware", "batch", "parent", "installed_at", "warranty_until"}) // Flush says it
+	head := []string{"serial", "model", "name", "region", "firmware", "hardware", "batch", "parent", "installed_at", "warranty_until"}
+	if cfg.Households > 0 {
+		head = append(head, "owner")
+	}
+	_ = c.Write(head) // Flush says it
 	for i, n := range nodes {
 		parent := ""
 		if n.parent != nil {
@@ -142,9 +153,17 @@ func writeDevices(w io.Writer, cfg Config, nodes []*node) error {
 		}
 		installed := cfg.Start.AddDate(0, 0, -int(n.seed.Between(982, 0, 20, 900)))
 		batch := installed.AddDate(0, -2, 0)
-		_ = c.Write([]string{n.life.Serial, n.life.Model, n.name, regions[int(n.seed.U(983, 0)*float64(len(regions)))], n.life.Firmware,
+		region := regions[int(n.seed.U(983, 0)*float64(len(regions)))]
+		if cfg.Households > 0 {
+			region = householdRegion(cfg, i%cfg.Households)
+		}
+		row := []string{n.life.Serial, n.life.Model, n.name, region, n.life.Firmware,
 			string(rune('A' + i%2)), fmt.Sprintf("%d-Q%d", batch.Year(), (int(batch.Month())+2)/3), parent,
-			installed.Format(time.DateOnly), installed.AddDate(2, 0, 0).Format(time.DateOnly)})
+			installed.Format(time.DateOnly), installed.AddDate(2, 0, 0).Format(time.DateOnly)}
+		if cfg.Households > 0 {
+			row = append(row, personID(i%cfg.Households, 0))
+		}
+		_ = c.Write(row)
 	}
 	c.Flush()
 	return c.Error()

@@ -28,6 +28,9 @@ type Config struct {
 	Start   time.Time
 	Seed    uint64
 	Healthy bool // the same fleet without faults and habits
+
+	Households int     // who the devices belong to, 0: nobody; Out's people.csv lists the people
+	Faulty     float64 // share of a model's devices that get a fault; 0: 0.4
 }
 
 // Result is what was written.
@@ -51,6 +54,11 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	}
 	if err := create(cfg.base()+".devices.csv", func(w io.Writer) error { return writeDevices(w, cfg, nodes) }); err != nil {
 		return Result{}, err
+	}
+	if cfg.Households > 0 {
+		if err := create(cfg.base()+".people.csv", func(w io.Writer) error { return writePeople(w, cfg) }); err != nil {
+			return Result{}, err
+		}
 	}
 	res := Result{Devices: len(nodes)}
 	err = create(cfg.Out, func(w io.Writer) error {

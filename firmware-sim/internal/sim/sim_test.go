@@ -68,6 +68,33 @@ func TestSameFlagsSameBytes(t *testing.T) {
 	}
 }
 
+// Every device belongs to the first person of a household that is in the list, households have about as many devices each, and
+// without households nothing is different from before.
+func TestHouseholds(t *testing.T) {
+	path, res := simulate(t, "a", Config{Devices: 60, Days: 2, Seed: 3, Households: 20})
+	people := map[string]bool{}
+	for _, row := range strings.Split(strings.TrimSpace(string(read(t, path+".people.csv"))), "\n")[1:] {
+		people[strings.Split(row, ",")[0]] = true
+	}
+	owned := map[string]int{}
+	for _, row := range strings.Split(strings.TrimSpace(string(read(t, path+".devices.csv"))), "\n")[1:] {
+		cells := strings.Split(row, ",")
+		owner := cells[len(cells)-1]
+		if !people[owner] || !strings.HasSuffix(owner, "-a") {
+			t.Fatalf("device %s belongs to %q", cells[0], owner)
+		}
+		owned[owner]++
+	}
+	if len(owned) != 20 || len(people) < 25 {
+		t.Errorf("%d households have devices, %d people", len(owned), len(people))
+	}
+	for who, n := range owned {
+		if n < res.Devices/20 || n > res.Devices/20+1 {
+			t.Errorf("%s has %d of %d devices", who, n, res.Devices)
+		}
+	}
+}
+
 // body is what is looked at of a payload.
 type body struct {
 	TS       int64
