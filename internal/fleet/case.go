@@ -113,6 +113,13 @@ type CaseCare struct {
 	ResolveBy  time.Time `json:"resolve_by,omitzero"` // until when it is to be resolved, moved by each pause
 	PausedAt   time.Time `json:"paused_at,omitzero"`  // since when the clocks stand still
 	Escalated  int       `json:"escalated,omitempty"` // how many steps of the escalation were taken
+	ClockFrom  time.Time `json:"clock_from,omitzero"` // since when the escalation counts, moved by each pause
+	AckLate    bool      `json:"ack_late,omitempty"`  // AckBy has passed, and it was said
+	FixLate    bool      `json:"fix_late,omitempty"`  // so has ResolveBy
+	CheckAt    time.Time `json:"check_at,omitzero"`   // resolved while its condition held: when to look whether it still does
+	CloseAt    time.Time `json:"close_at,omitzero"`   // resolved: when it is closed for good
+	// SplitOff names, by rule, the case to which the rule's episodes go since they were split off.
+	SplitOff map[string]string `json:"split_off,omitempty"`
 }
 
 // Snooze keeps a case quiet: nobody is reminded, nothing escalates, and of what happens only danger is told, until a time or
@@ -121,6 +128,7 @@ type Snooze struct {
 	Until    time.Time `json:"until,omitzero"` // zero with Worse: without a limit
 	Worse    bool      `json:"worse,omitempty"`
 	Severity Severity  `json:"severity,omitempty"` // at which it was snoozed
+	Device   bool      `json:"device,omitempty"`   // the whole device is: a case that opens meanwhile is quiet too
 	By       string    `json:"by,omitempty"`
 }
 
@@ -150,6 +158,7 @@ type Episode struct {
 	FindingID string     `json:"finding_id"`
 	Revision  int        `json:"revision"` // highest revision applied
 	Rule      string     `json:"rule"`
+	Problem   string     `json:"problem,omitempty"` // when it is not the case's: it was merged
 	RuleHash  string     `json:"rule_hash"`
 	Kind      Kind       `json:"kind"`
 	Severity  Severity   `json:"severity"`
@@ -186,10 +195,12 @@ type OutboxRow struct {
 	Kind     OutboxKind
 	Tenant   string
 	CaseID   string
-	PersonID string    // message: to whom; empty means the device's owner at sending time
-	Channel  string    // message: empty means decide at sending time and fan out; else this one channel
-	Topic    string    // message: one of the Event constants; timer: what it is for
-	Ref      string    // the incident, work order or message it is about, when that is no case
+	PersonID string // message: to whom; empty means the device's owner at sending time
+	Channel  string // message: empty means decide at sending time and fan out; else this one channel
+	Topic    string // message: one of the Event constants; timer: what it is for
+	// Ref is the incident, work order or message it is about, when that is no case. On an opened message of a case it says that
+	// the problem is back, and stands for the all-clear before: who it still has something new for is what Heard.TellAgain says.
+	Ref      string
 	About    time.Time // event time of what it tells: an owner hears nothing of the time before the device was hers
 	Body     []byte    // record: the record's JSON
 	DueAt    time.Time
@@ -208,11 +219,13 @@ type Change struct {
 	Outbox   []OutboxRow
 	// Withdraw names messages that must not leave any more, with the reason in Why: their rows end as skipped unless they
 	// were sent already.
+	// An entry is the id of a row, or an event: then all messages of the case about it are meant.
 	Withdraw []string
 	Why      string
 	// Answers are kept with the case; Record is added to the counts of the rules' versions.
 	Answers []Answer
 	Record  []RuleRecord
+	Files   []Attachment
 }
 
 // Notice is what the changes stream carries: something that happened to a case, a message or a command, for history,

@@ -78,6 +78,11 @@ func stillHolds(p *plan) (verdict, string) {
 		if over {
 			return skip, "the case was resolved before the message left"
 		}
+		if p.row.Topic == fleet.EventOpened && p.row.Ref != "" {
+			if tell, why := p.tellAgain(); !tell {
+				return skip, why
+			}
+		}
 	case "cleared":
 		if !over {
 			return skip, "the problem is back"
@@ -89,6 +94,29 @@ func stillHolds(p *plan) (verdict, string) {
 		return skip, fmt.Sprintf("there is no message for %q", p.row.Topic)
 	}
 	return proceed, ""
+}
+
+// tellAgain says whether a message that a problem is back has anything new where it is going; one for all channels, whether it has
+// on any of them.
+func (p *plan) tellAgain() (tell bool, why string) {
+	channels := []string{p.channel()}
+	if p.row.Channel == "" && p.person != nil {
+		for _, e := range p.person.Endpoints {
+			if slices.Contains(p.known, e.Channel) {
+				channels = append(channels, e.Channel)
+			}
+		}
+	}
+	person := p.row.PersonID
+	if person == "" && p.device != nil {
+		person = p.device.OwnerID
+	}
+	for _, c := range channels {
+		if tell, why = fleet.LastHeard(p.before, person, c).TellAgain(p.kase.Severity); tell {
+			return true, why
+		}
+	}
+	return false, why
 }
 
 // told says whether an earlier message of the case arrived where this one is going.
@@ -179,7 +207,7 @@ func (p *plan) children() ([]fleet.OutboxRow, error) {
 			return nil, fmt.Errorf("row for channel %q: %w", e.Channel, err)
 		}
 		out = append(out, fleet.OutboxRow{ID: fleet.ID("dlv", p.row.ID, e.Channel, e.Address), Kind: fleet.OutboxMessage, Tenant: p.row.Tenant,
-			CaseID: p.row.CaseID, PersonID: p.person.ID, Channel: e.Channel, Topic: p.row.Topic, Body: body, DueAt: p.now, Cause: p.row.Cause})
+			CaseID: p.row.CaseID, PersonID: p.person.ID, Channel: e.Channel, Topic: p.row.Topic, Ref: p.row.Ref, About: p.row.About, Body: body, DueAt: p.now, Cause: p.row.Cause})
 	}
 	return out, nil
 }
@@ -222,7 +250,7 @@ func (p *plan) record(action, reason string) (fleet.OutboxRow, error) {
 
 // delivery is what became of the row.
 func (p *plan) delivery(state, reason string) fleet.Delivery {
-	d := fleet.Delivery{OutboxID: p.row.ID, CaseID: p.row.CaseID, PersonID: p.row.PersonID, Channel: p.channel(), State: state, Reason: reason,
+	d := fleet.Delivery{OutboxID: p.row.ID, CaseID: p.row.CaseID, PersonID: p.row.PersonID, Channel: p.channel(), Topic: p.row.Topic, State: state, Reason: reason,
 		At: p.now, Attempts: p.row.Attempts}
 	if p.person != nil {
 		d.PersonID = p.person.ID

@@ -29,6 +29,20 @@ func ntfyRow(p *plan) {
 	p.row.Channel, p.row.PersonID, p.target.Address = "ntfy", "anna", "https://ntfy.example/t"
 }
 
+// heard is a case's inbox messages to Anna, and one to the phone that was left out.
+func heard(events ...string) (out []fleet.Delivery) {
+	for i, e := range events {
+		at := time.Date(2025, 11, 20, 12+i, 0, 0, 0, time.UTC)
+		out = append(out, fleet.Delivery{OutboxID: e, PersonID: "anna", Channel: "inbox", Topic: e, State: "sent", At: at})
+	}
+	for _, c := range []string{"ntfy", "webhook"} {
+		for _, e := range events {
+			out = append(out, fleet.Delivery{OutboxID: e + c, PersonID: "anna", Channel: c, Topic: e, State: "sent"})
+		}
+	}
+	return out
+}
+
 func TestDecide(t *testing.T) {
 	night := time.Date(2025, 11, 21, 22, 30, 0, 0, time.UTC) // 23:30 in Berlin
 	told := fleet.Delivery{OutboxID: "msg-0", PersonID: "anna", Channel: "inbox", State: "sent"}
@@ -53,6 +67,18 @@ func TestDecide(t *testing.T) {
 			ntfyRow(p)
 			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, []fleet.Delivery{told}
 		}, skip, "nobody was told"},
+		{"back, told that it was over", func(p *plan) {
+			p.row.Ref, p.kase.Severity, p.before = "clear-1", fleet.Fault, heard("opened", "cleared")
+		}, proceed, ""},
+		{"back, mild, told before", func(p *plan) { p.row.Ref, p.before = "clear-1", heard("opened", "cleared") }, skip, "no fault"},
+		{"back, its all-clear never left", func(p *plan) {
+			p.row.Ref, p.kase.Severity, p.before = "clear-1", fleet.Danger, heard("opened")
+		}, skip, "no all-clear has left since"},
+		{"back, its first message never left", func(p *plan) { p.row.Ref = "clear-1" }, proceed, ""},
+		{"back, told in the inbox only", func(p *plan) {
+			ntfyRow(p)
+			p.row.Ref, p.before = "clear-1", heard("opened", "cleared")[:1]
+		}, proceed, ""},
 		{"no device", func(p *plan) { p.device = nil }, skip, "not registered"},
 		{"no owner", func(p *plan) { p.device.OwnerID = "" }, skip, "no owner"},
 		{"owner not known", func(p *plan) { p.person = nil }, skip, "not known"},
