@@ -196,13 +196,11 @@ type waking struct {
 	s *server
 }
 
-func (w waking) Commit(ctx context.Context, c fleet.Change) error {
-	if err := w.Store.Commit(ctx, c); err != nil {
+func (w waking) Commit(ctx context.Context, changes ...fleet.Change) error {
+	if err := w.Store.Commit(ctx, changes...); err != nil {
 		return err
 	}
-	if len(c.Outbox) > 0 {
-		w.s.outreach.Wake()
-		w.s.relay.Wake()
-	}
+	w.s.outreach.Wake()
+	w.s.relay.Wake()
 	return nil
 }

@@ -40,9 +40,11 @@ type ReplayMessage struct {
 }
 
 // Commit is the store's; what it puts into the outbox is noted.
-func (b *replayOutbox) Commit(ctx context.Context, ch fleet.Change) error {
-	b.note(ch.Outbox)
-	return b.Store.Commit(ctx, ch)
+func (b *replayOutbox) Commit(ctx context.Context, changes ...fleet.Change) error {
+	for i := range changes {
+		b.note(changes[i].Outbox)
+	}
+	return b.Store.Commit(ctx, changes...)
 }
 
 // Deliver is the store's; what became of the message is written down.

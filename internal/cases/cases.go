@@ -23,9 +23,9 @@ type Store interface {
 	LatestCase(ctx context.Context, key fleet.DeviceKey, problem string) (*fleet.Case, error)
 	// Case returns one case, or CodeNotFound.
 	Case(ctx context.Context, tenant, id string) (*fleet.Case, error)
-	// Commit writes all of the change or nothing. It is durable when it returns nil. CodeConflict when the case is not at
+	// Commit writes all of the changes or nothing. It is durable when it returns nil. CodeConflict when a case is not at
 	// the expected version any more, or another case of the same problem is open.
-	Commit(ctx context.Context, ch fleet.Change) error
+	Commit(ctx context.Context, changes ...fleet.Change) error
 }
 
 // Source is where findings come from, in order for each device; one may come again.

@@ -260,11 +260,11 @@ type away struct {
 	failures atomic.Int32
 }
 
-func (a *away) Commit(ctx context.Context, ch fleet.Change) error {
+func (a *away) Commit(ctx context.Context, ch ...fleet.Change) error {
 	if a.failures.Add(-1) >= 0 {
 		return errors.New("disk full")
 	}
-	return a.Store.Commit(ctx, ch)
+	return a.Store.Commit(ctx, ch...)
 }
 
 // list is a source with one batch.

@@ -47,25 +47,53 @@ func (s *Store) oneCase(ctx context.Context, op string, where func(*bun.SelectQu
 	return &c, nil
 }
 
-// Commit writes a decision: the case, what is said about it in its history, and the work that follows from it, in one
-// transaction. The case's new version is Expected+1 whatever it says itself. CodeConflict and nothing is written when the
-// case is not at version Expected any more (0: does not exist), or when another case of the same problem is open.
-// Outbox rows that exist already are left as they are.
-func (s *Store) Commit(ctx context.Context, ch fleet.Change) error {
-	ch.Case.Version = ch.Expected + 1
-	row, err := caseToRow(&ch.Case)
-	if err != nil {
+// Commit writes decisions, all of them in one transaction: the cases, what is said about them in their history, the work that
+// follows, the messages that are taken back, answers, counts and files. A case's new version is Expected+1 whatever it says
+// itself. CodeConflict and nothing is written when a case is not at version Expected any more (0: does not exist), or when
+// another case of the same problem is open. Outbox rows that exist already are left as they are.
+func (s *Store) Commit(ctx context.Context, changes ...fleet.Change) error {
+	rows := make([]caseRow, len(changes))
+	for i := range changes {
+		changes[i].Case.Version = changes[i].Expected + 1
+		var err error
+		if rows[i], err = caseToRow(&changes[i].Case); err != nil {
+			return err
+		}
+	}
+	op := "commit nothing"
+	if len(changes) > 0 {
+		op = fmt.Sprintf("commit case %q", changes[0].Case.ID)
+	}
+	return s.write(ctx, op, func(tx bun.Tx) error {
+		for i := range changes {
+			if err := commitOne(ctx, tx, &rows[i], &changes[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func commitOne(ctx context.Context, tx bun.Tx, row *caseRow, ch *fleet.Change) error {
+	if err := putCase(ctx, tx, row, ch.Expected); err != nil {
 		return err
 	}
-	return s.write(ctx, fmt.Sprintf("commit case %q", ch.Case.ID), func(tx bun.Tx) error {
-		if err := putCase(ctx, tx, &row, ch.Expected); err != nil {
-			return err
-		}
-		if err := addAudit(ctx, tx, &row, ch.Audit); err != nil {
-			return err
-		}
-		return addOutbox(ctx, tx, ch.Outbox, row.Version*chunk)
-	})
+	if err := addAudit(ctx, tx, row, ch.Audit); err != nil {
+		return err
+	}
+	if err := withdraw(ctx, tx, ch); err != nil { // before the new rows: they may be about the same event
+		return err
+	}
+	if err := addOutbox(ctx, tx, ch.Outbox, row.Version*chunk); err != nil {
+		return err
+	}
+	if err := addAnswers(ctx, tx, ch.Answers); err != nil {
+		return err
+	}
+	if err := addRecord(ctx, tx, ch.Record); err != nil {
+		return err
+	}
+	return addFiles(ctx, tx, ch)
 }
 
 func putCase(ctx context.Context, tx bun.Tx, row *caseRow, expected int64) error {
