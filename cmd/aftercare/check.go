@@ -15,8 +15,8 @@ func newCheck() *cobra.Command {
 	var records bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check configuration, model profiles and rule packs; prints every mistake, opens no socket",
-		Long: `Reads the configuration, the model profiles and the rule packs and prints every mistake in them. It opens no socket.
+		Short: "Check configuration, model profiles, rule packs and warranty terms; prints every mistake, opens no socket",
+		Long: `Reads the configuration, the model profiles, the rule packs and the warranty terms and prints every mistake in them. It opens no socket.
 
 With --journal it also verifies every record in the journal's files, as a start of the server does, but changes none of them: use it on a
 stopped server, or on a copy of its data folder, to see what is damaged and what the next start makes of it. It refuses while a
@@ -38,7 +38,8 @@ Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 the
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if _, err = fmt.Fprintf(out, "no mistakes: configuration, %d model profiles, %d rules\n", len(files.Models), len(files.Rules.Rules())); err != nil || !records {
+			if _, err = fmt.Fprintf(out, "no mistakes: configuration, %d model profiles, %d rules, warranty terms of %d countries\n",
+				len(files.Models), len(files.Rules.Rules()), files.Warranty.Countries()); err != nil || !records {
 				return err
 			}
 			report, err := app.InspectJournal(cfg)
@@ -48,7 +49,7 @@ Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 the
 			return tellDamage(out, cfg.Journal.Dir, &report)
 		},
 	}
-	configFlags(cmd, "models", "rules.dir")
+	configFlags(cmd, "models", "rules.dir", "warranty")
 	cmd.Flags().BoolVar(&records, "journal", false, "also verify every record in the journal's files; the server must be stopped")
 	return cmd
 }
@@ -66,7 +67,7 @@ func newConfig() *cobra.Command {
 			return config.Print(cmd.OutOrStdout(), cfg)
 		},
 	}
-	configFlags(cmd, "models", "rules.dir")
+	configFlags(cmd, "models", "rules.dir", "warranty")
 	return cmd
 }
 

@@ -29,7 +29,8 @@ import (
 )
 
 func (s *server) openRegistry(ctx context.Context) (err error) {
-	s.registry, err = registry.New(ctx, s.cfg.Registry, registry.Deps{Store: s.store, Models: s.files.Models, Log: s.log, Registerer: s.metrics})
+	s.registry, err = registry.New(ctx, s.cfg.Registry, registry.Deps{Store: s.store, Models: s.files.Models, Warranty: s.files.Warranty, Log: s.log,
+		Registerer: s.metrics})
 	return err
 }
 
@@ -38,6 +39,7 @@ func (s *server) openRules(ctx context.Context) (err error) {
 	if s.rules, err = openRules(ctx, s.cfg, s.files, s.store, s.log); err != nil {
 		return err
 	}
+	s.registry.UseRules(s.rules.component)
 	s.rules.sender, s.rules.append, s.rules.parts = s.has("rules"), s.journal.Append, s.journal.Partitions()
 	return nil
 }

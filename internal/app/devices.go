@@ -73,10 +73,11 @@ func WithRegistry(ctx context.Context, cfg config.Config, files *Files, do func(
 		return err
 	}
 	defer st.Close()
-	r, err := registry.New(ctx, cfg.Registry, registry.Deps{Store: st, Models: files.Models, Log: obs.Discard(), Registerer: prometheus.NewRegistry()})
+	r, err := registry.New(ctx, cfg.Registry, registry.Deps{Store: st, Models: files.Models, Warranty: files.Warranty, Log: obs.Discard(), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		return err
 	}
+	r.UseRules(componentOf(files.Rules))
 	return do(registry.WithActor(ctx, "cli"), r)
 }
 

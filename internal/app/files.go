@@ -18,16 +18,17 @@ import (
 	"aftercare/internal/words"
 )
 
-// Files is what people write beside the configuration: model profiles and rule packs, read and compiled.
+// Files is what people write beside the configuration: model profiles, rule packs and warranty terms, read and compiled.
 type Files struct {
-	Models []fleet.Model
-	Rules  *rules.Set
+	Models   []fleet.Model
+	Rules    *rules.Set
+	Warranty *registry.Terms
 }
 
-// LoadFiles reads the model profiles and rule packs that cfg names, or the shipped ones. It opens no socket and returns every
+// LoadFiles reads the model profiles, rule packs and warranty terms that cfg names, or the shipped ones. It opens no socket and returns every
 // mistake; Files is whole only when there is none.
 func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
-	for key, dir := range map[string]string{"models": cfg.Models, "rules.dir": cfg.Rules.Dir} {
+	for key, dir := range map[string]string{"models": cfg.Models, "rules.dir": cfg.Rules.Dir, "warranty": cfg.Warranty} {
 		if problems := unreadable(key, dir); len(problems) > 0 {
 			return &Files{}, problems
 		}
@@ -39,7 +40,13 @@ func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
 	if problems = append(problems, more...); set != nil {
 		problems = append(problems, located(textProblems(set, models), cfg.Rules.Dir, "rules")...)
 	}
-	return &Files{Models: models, Rules: set}, problems
+	named := models
+	if cfg.Warranty == "" && cfg.Models != "" {
+		named = nil // the shipped terms name shipped models
+	}
+	terms, more := registry.LoadWarranty(folder(cfg.Warranty, "warranty"), named)
+	problems = append(problems, located(more, cfg.Warranty, "warranty")...)
+	return &Files{Models: models, Rules: set, Warranty: terms}, problems
 }
 
 // unreadable says what is wrong with a folder that a setting names; an empty name stands for the shipped files.

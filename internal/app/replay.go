@@ -119,9 +119,10 @@ func (r *replay) build(ctx context.Context) (err error) {
 		return err
 	}
 	files := r.options.Files
-	if r.registry, err = registry.New(ctx, r.cfg.Registry, registry.Deps{Store: r.store, Models: files.Models, Log: log, Registerer: r.metrics, Now: r.clock}); err != nil {
+	if r.registry, err = registry.New(ctx, r.cfg.Registry, registry.Deps{Store: r.store, Models: files.Models, Warranty: files.Warranty, Log: log, Registerer: r.metrics, Now: r.clock}); err != nil {
 		return err
 	}
+	r.registry.UseRules(componentOf(files.Rules))
 	if r.report.Devices, err = importReplayed(ctx, r.registry, r.options.Tenant, r.options.Devices); err != nil {
 		return fmt.Errorf("the list of devices: %w", err)
 	}

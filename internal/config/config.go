@@ -35,6 +35,7 @@ type Config struct {
 	Data     string          `mapstructure:"data" help:"folder of everything that is kept: journal, databases, keys"`
 	Roles    []string        `mapstructure:"roles" help:"parts to run in this process"`
 	Models   string          `mapstructure:"models" help:"folder of model profiles; empty: the shipped ones"`
+	Warranty string          `mapstructure:"warranty" help:"folder of warranty terms by country; empty: the shipped ones, which are an example: have yours checked"`
 	Log      obs.Config      `mapstructure:"log"`
 	Store    store.Config    `mapstructure:"store"`
 	Registry registry.Config `mapstructure:"registry"`

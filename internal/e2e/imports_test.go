@@ -45,7 +45,7 @@ var mayImport = map[string]struct {
 	"incidents":                 {[]string{"fleet", "obs"}, "decides; stores through an interface"},
 	"dispatch":                  {[]string{"fleet", "obs", "words"}, "decides; stores through an interface"},
 	"commands":                  {[]string{"fleet", "obs"}, "decides; stores through an interface"},
-	"registry":                  {[]string{"fleet", "obs"}, "decides; stores through an interface"},
+	"registry":                  {[]string{"fleet", "words", "obs"}, "decides; stores through an interface"},
 	"store":                     {[]string{"fleet", "obs"}, "SQL is known here alone"},
 	"outreach":                  {[]string{"fleet", "words", "chart", "seal", "obs"}, "decides what is sent; channels send"},
 	"outreach/channeltest":      {[]string{"fleet", "outreach"}, "the one contract of all channels"},

@@ -129,6 +129,16 @@ const (
 	ActionServiced     = "serviced"
 	ActionMaintenance  = "maintenance_changed"
 	ActionStored       = "storage_changed"
+
+	// Of people the subject is the person's id.
+	ActionPersonMade  = "person_made"
+	ActionProfile     = "profile_changed"
+	ActionEndpointAdd = "endpoint_added" // with the channel and the label, never the address
+	ActionEndpointEnd = "endpoint_removed"
+	ActionPreferences = "preferences_changed"
+	ActionConsent     = "consent_given"
+	ActionConsentEnd  = "consent_withdrawn"
+	ActionHousehold   = "household_changed"
 )
 
 // SecurityFilter selects security events of one tenant, newest first.

@@ -94,10 +94,9 @@ type Registry interface {
 	Person(tenant, id string) (*fleet.Person, bool)
 }
 
-// People saves a person with exactly the endpoints given: how an endpoint is taken out of use after its receiver said that it
-// is gone for good.
+// People takes an address off a person's list after its receiver said that it is gone for good.
 type People interface {
-	SavePeople(ctx context.Context, people []fleet.Person) error
+	RemoveEndpoint(ctx context.Context, tenant, personID, channel, address string) error
 }
 
 // Deps are what outreach works with; all but People are needed.

@@ -143,18 +143,10 @@ func (o *Outreach) send(ctx context.Context, p *plan) error {
 // disable takes the endpoint off the person's list and returns the reason that people read. Failing at it loses nothing but a
 // try: the next message gets the same answer.
 func (o *Outreach) disable(ctx context.Context, p *plan, cause error) string {
-	person, ok := o.deps.Registry.Person(p.row.Tenant, p.person.ID)
-	if o.deps.People == nil || !ok {
+	if o.deps.People == nil {
 		return cause.Error()
 	}
-	changed := *person // shared: the registry's own is never changed
-	changed.Endpoints = nil
-	for _, e := range person.Endpoints {
-		if e.Channel != p.endpoint.Channel || e.Address != p.endpoint.Address {
-			changed.Endpoints = append(changed.Endpoints, e)
-		}
-	}
-	if err := o.deps.People.SavePeople(ctx, []fleet.Person{changed}); err != nil {
+	if err := o.deps.People.RemoveEndpoint(ctx, p.row.Tenant, p.person.ID, p.endpoint.Channel, p.endpoint.Address); err != nil {
 		o.deps.Log.Error("endpoint not disabled", "person", p.person.ID, "channel", p.endpoint.Channel, "error", err)
 		return cause.Error()
 	}

@@ -128,7 +128,12 @@ func (r *Registry) lookAgain(ctx context.Context) bool {
 // newCredential makes a secret of 130 random bits, 26 letters and digits, and what is kept of it.
 func (r *Registry) newCredential(key fleet.DeviceKey) (secret string, c fleet.Credential) {
 	secret = rand.Text()
+	return secret, fleet.Credential{Device: key, ID: randomID(), Hash: r.hash(key, secret), CreatedAt: r.now()}
+}
+
+// randomID names something without saying anything about it: 64 random bits.
+func randomID() string {
 	id := make([]byte, 8)
 	_, _ = rand.Read(id) // never fails: crypto/rand ends the program instead
-	return secret, fleet.Credential{Device: key, ID: hex.EncodeToString(id), Hash: r.hash(key, secret), CreatedAt: r.now()}
+	return hex.EncodeToString(id)
 }

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -97,41 +96,6 @@ func (r *Registry) complete(d *fleet.Device, batch map[fleet.DeviceKey]bool) err
 	if d.OwnerID != "" {
 		if _, known := r.Person(d.Key.Tenant, d.OwnerID); !known {
 			return fleet.Errorf(fleet.CodeInvalid, "device %q: its owner %q is not registered", d.Key, d.OwnerID)
-		}
-	}
-	return nil
-}
-
-// SavePeople adds or updates people, each with exactly the endpoints given, in one transaction.
-func (r *Registry) SavePeople(ctx context.Context, people []fleet.Person) error {
-	var errs []error
-	for _, p := range people {
-		if err := checkPerson(p); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	return r.save(ctx, nil, nil, people)
-}
-
-func checkPerson(p fleet.Person) error {
-	bad := func(format string, args ...any) error {
-		return fleet.Errorf(fleet.CodeInvalid, "person %q: %w", p.Tenant+"/"+p.ID, fmt.Errorf(format, args...))
-	}
-	if !fleet.ValidName(p.Tenant) || !fleet.ValidName(p.ID) {
-		return bad("tenant and id want 1 to 64 letters, digits, '.', '_', '-', beginning with a letter or digit")
-	}
-	if len(p.Locale) < 2 {
-		return bad("locale %q: want a language such as \"de-DE\"", p.Locale)
-	}
-	if _, err := time.LoadLocation(p.Zone); err != nil || p.Zone == "" {
-		return bad("zone %q: want a time zone such as \"Europe/Berlin\"", p.Zone)
-	}
-	for _, e := range p.Endpoints {
-		if e.Channel == "" || e.Address == "" {
-			return bad("endpoint %q %q: want a channel and an address", e.Channel, e.Address)
 		}
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/hex"
 	"strings"
 	"sync/atomic"
 
@@ -128,10 +127,8 @@ func (r *Registry) CreateProvisioning(ctx context.Context, tenant, model string,
 	if _, ok := r.models[model]; !ok {
 		return "", "", fleet.Errorf(fleet.CodeInvalid, "there is no profile of model %q", model)
 	}
-	raw := make([]byte, 8)
-	_, _ = rand.Read(raw) // never fails: crypto/rand ends the program instead
 	text := rand.Text()
-	k := fleet.ProvisioningKey{ID: hex.EncodeToString(raw), Tenant: tenant, Model: model, Open: open,
+	k := fleet.ProvisioningKey{ID: randomID(), Tenant: tenant, Model: model, Open: open,
 		Hash: r.mac("", "provisioning", tenant, text), CreatedAt: r.now()}
 	detail := "model " + model
 	if open {

@@ -78,7 +78,7 @@ func (r *Registry) refresh(ctx context.Context) (cut []fleet.DeviceKey, err erro
 	if err != nil || revision == r.revision {
 		return nil, err
 	}
-	r.people.put(people)
+	r.takePeople(people)
 	r.provisioning.put(keys)
 	cut = r.take(devices, credentials)
 	r.revision = revision

@@ -2,7 +2,7 @@
 // belongs to. It answers from memory, because the doors and ingest ask for every connection and every message; SQL is
 // behind it, and what another process changes there is noticed within seconds. It holds no telemetry and no cases.
 //
-// Only app and the command-line tools may import it. It imports fleet and obs.
+// Only app and the command-line tools may import it. It imports fleet, words and obs.
 package registry
 
 import (
@@ -68,6 +68,7 @@ type Store interface {
 	SetFirmware(ctx context.Context, firmware map[fleet.DeviceKey]string) error
 	Provisioning
 	Facts
+	People
 }
 
 // Provisioning is what first contact and claiming need of SQL.
@@ -88,6 +89,7 @@ type Provisioning interface {
 type Deps struct {
 	Store      Store
 	Models     []fleet.Model
+	Warranty   *Terms // nil: what the registry says of a device is all that is known
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time // nil means time.Now
@@ -102,9 +104,13 @@ type Registry struct {
 	metrics *metrics
 	key     []byte
 	models  map[string]*fleet.Model
+	terms   *Terms
+
+	components atomic.Pointer[func(rule string) string]
 
 	devices      shards[*entry]
 	people       shards[*fleet.Person] // by tenant and person id
+	households   shards[[]*fleet.Person]
 	provisioning provisioningKeys
 
 	mu       sync.Mutex // one refresh at a time
@@ -133,13 +139,14 @@ func New(ctx context.Context, cfg Config, d Deps) (*Registry, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, store: d.Store, log: d.Log, now: d.Now, metrics: newMetrics(d.Registerer),
+	r := &Registry{cfg: cfg, store: d.Store, log: d.Log, now: d.Now, metrics: newMetrics(d.Registerer), terms: d.Warranty,
 		models: make(map[string]*fleet.Model, len(d.Models))}
 	if r.now == nil {
 		r.now = time.Now
 	}
 	r.devices.init()
 	r.people.init()
+	r.households.init()
 	r.observed.pending = map[fleet.DeviceKey]string{}
 	r.uses.writing = make(chan struct{}, 1)
 	r.changed = make(chan struct{}, 1)
@@ -227,20 +234,6 @@ func (r *Registry) SpeaksFor(identity fleet.DeviceKey, serial string) bool {
 		return false
 	}
 	return serial == identity.Serial || (e.device.Parent != "" && e.device.Parent == identity.Serial)
-}
-
-// Person returns a person.
-func (r *Registry) Person(tenant, id string) (*fleet.Person, bool) {
-	return r.people.get(fleet.DeviceKey{Tenant: tenant, Serial: id})
-}
-
-// Owner returns the person who hears of a device; false if nobody has claimed it.
-func (r *Registry) Owner(_ context.Context, key fleet.DeviceKey) (*fleet.Person, bool) {
-	d, ok := r.Device(key)
-	if !ok || d.OwnerID == "" {
-		return nil, false
-	}
-	return r.Person(key.Tenant, d.OwnerID)
 }
 
 // OnRevoke adds a function that is called, outside all locks, for every device of which a credential stopped being valid:

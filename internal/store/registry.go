@@ -33,7 +33,7 @@ func (s *Store) LoadRegistry(ctx context.Context, since int64, device func(fleet
 		if err := loadCredentials(ctx, tx, since, credential); err != nil {
 			return err
 		}
-		if err := loadPeople(ctx, tx, since, person); err != nil {
+		if err := loadPeople(ctx, tx, "p.rev > ?", []any{since}, person); err != nil {
 			return err
 		}
 		return loadProvisioning(ctx, tx, since, key)
@@ -83,32 +83,8 @@ func loadCredentials(ctx context.Context, tx bun.Tx, since int64, each func(flee
 	return rows.Err()
 }
 
-func loadPeople(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Person)) error {
-	var endpoints []endpointRow
-	err := tx.NewRaw(`SELECT e.* FROM endpoints e JOIN people p ON p.tenant = e.tenant AND p.id = e.person_id
-		WHERE p.rev > ? ORDER BY e.tenant, e.person_id, e.position`, since).Scan(ctx, &endpoints)
-	if err != nil {
-		return fmt.Errorf("endpoints: %w", err)
-	}
-	type person struct{ tenant, id string }
-	of := map[person][]fleet.Endpoint{}
-	for _, e := range endpoints {
-		k := person{e.Tenant, e.PersonID}
-		of[k] = append(of[k], fleet.Endpoint{Channel: e.Channel, Address: e.Address, Secret: e.Secret, Label: e.Label})
-	}
-	var people []personRow
-	if err := tx.NewSelect().Model(&people).Where("rev > ?", since).Scan(ctx); err != nil {
-		return fmt.Errorf("people: %w", err)
-	}
-	for _, p := range people {
-		each(fleet.Person{ID: p.ID, Tenant: p.Tenant, Name: p.Name, Locale: p.Locale, Zone: p.Zone,
-			Household: p.Household, Endpoints: of[person{p.Tenant, p.ID}]})
-	}
-	return nil
-}
-
-// SaveRegistry writes people (with exactly their endpoints), devices and credentials in one transaction: each row is made
-// or replaced. Any of them may be empty. A credential of an unknown device is an error and nothing is written. The security events
+// SaveRegistry writes people, devices and credentials in one transaction: each row is made or replaced, but of a person who
+// exists only the profile and the household are. Any of them may be empty. A credential of an unknown device is an error and nothing is written. The security events
 // are written with them.
 func (s *Store) SaveRegistry(ctx context.Context, devices []fleet.Device, credentials []fleet.Credential,
 	people []fleet.Person, events ...fleet.SecurityEvent) error {
@@ -166,48 +142,6 @@ func saveCredentials(ctx context.Context, tx bun.Tx, credentials []fleet.Credent
 		if _, err := setExcluded(q, []string{"hash", "created_at", "used_at", "revoked_at", "rev"}).Exec(ctx); err != nil {
 			return fmt.Errorf("credentials: %w", err)
 		}
-	}
-	return nil
-}
-
-func savePeople(ctx context.Context, tx bun.Tx, people []fleet.Person, rev int64) error {
-	for part := range slices.Chunk(people, chunk) {
-		rows := make([]personRow, len(part))
-		ids := map[string][]string{}
-		var endpoints []endpointRow
-		for i, p := range part {
-			rows[i] = personRow{Tenant: p.Tenant, ID: p.ID, Name: p.Name, Locale: p.Locale, Zone: p.Zone,
-				Household: p.Household, Rev: rev}
-			ids[p.Tenant] = append(ids[p.Tenant], p.ID)
-			for n, e := range p.Endpoints {
-				endpoints = append(endpoints, endpointRow{Tenant: p.Tenant, PersonID: p.ID, Position: n,
-					Channel: e.Channel, Address: e.Address, Secret: e.Secret, Label: e.Label})
-			}
-		}
-		q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, id) DO UPDATE")
-		if _, err := setExcluded(q, []string{"name", "locale", "zone", "household", "rev"}).Exec(ctx); err != nil {
-			return fmt.Errorf("people: %w", err)
-		}
-		if err := replaceEndpoints(ctx, tx, ids, endpoints); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func replaceEndpoints(ctx context.Context, tx bun.Tx, ids map[string][]string, endpoints []endpointRow) error {
-	for tenant, people := range ids {
-		_, err := tx.NewDelete().Model((*endpointRow)(nil)).Where("tenant = ?", tenant).
-			Where("person_id IN (?)", bun.List(people)).Exec(ctx)
-		if err != nil {
-			return fmt.Errorf("endpoints: %w", err)
-		}
-	}
-	if len(endpoints) == 0 {
-		return nil
-	}
-	if _, err := tx.NewInsert().Model(&endpoints).Exec(ctx); err != nil {
-		return fmt.Errorf("endpoints: %w", err)
 	}
 	return nil
 }

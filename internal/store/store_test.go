@@ -144,14 +144,18 @@ func TestRegistryIsReadBackAsWritten(t *testing.T) {
 	d.Name = `it's "quoted" \ and ?0 — ü`
 	c := fleet.Credential{Device: d.Key, ID: "c1", Hash: []byte{1, 2, 255}, CreatedAt: t0}
 	p := fleet.Person{ID: "p1", Tenant: "demo", Name: "Ada", Locale: "de-DE", Zone: "Europe/Berlin", Household: "h1",
-		Endpoints: []fleet.Endpoint{{Channel: "ntfy", Address: "http://x/y"}, {Channel: "webhook", Address: "http://z", Secret: "whsec_a"}}}
+		Endpoints: []fleet.Endpoint{{Channel: "ntfy", Address: "http://x/y"}, {Channel: "webhook", Address: "http://z", Secret: "whsec_a"}},
+		Rank: 1, DigestDay: time.Friday, DigestHour: 18, Preferences: []fleet.Preference{{Topic: fleet.TopicTip, Want: fleet.WantNever}},
+		Consents: []fleet.Consent{{ID: "c", Tenant: "demo", PersonID: "p1", Purpose: fleet.PurposeTips, Text: "tips-1", Source: "import", GivenAt: t0}}}
 	must(t, s.SaveRegistry(t.Context(), []fleet.Device{d}, []fleet.Credential{c}, []fleet.Person{p}))
 	got, rev := load(t, s, 0)
 	same(t, got, loaded{Devices: map[string]fleet.Device{"WM-0001": d}, Credentials: []fleet.Credential{c}, People: []fleet.Person{p}})
 
 	// Only what changed since comes the next time.
-	p.Endpoints = p.Endpoints[1:]
-	must(t, s.SaveRegistry(t.Context(), nil, nil, []fleet.Person{p}))
+	changed := p
+	changed.Name, changed.Rank, changed.Endpoints, changed.Preferences, changed.Consents = "Ada L.", 2, nil, nil, nil
+	must(t, s.SaveRegistry(t.Context(), nil, nil, []fleet.Person{changed}))
+	p.Name, p.Rank = changed.Name, changed.Rank // a person who exists keeps what she told us herself
 	got, rev2 := load(t, s, rev)
 	same(t, got, loaded{Devices: map[string]fleet.Device{}, People: []fleet.Person{p}})
 	got, rev3 := load(t, s, rev2)
