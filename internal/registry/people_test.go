@@ -130,7 +130,7 @@ func TestConsentsAreKeptAsTheyWereGiven(t *testing.T) {
 	}
 	events, err := p.SecurityEvents(t.Context(), fleet.SecurityFilter{Tenant: "demo", Subject: "anna"})
 	must(t, err)
-	var told []string
+	told := make([]string, 0, len(events))
 	for _, e := range events {
 		told = append(told, e.Actor+" "+e.Action)
 	}

@@ -31,7 +31,7 @@ func terms(t testing.TB, files map[string]string) (*registry.Terms, []string) {
 	}
 	out, problems := registry.LoadWarranty(fsys, []fleet.Model{
 		{ID: "washer-w7", Category: "washing-machine", Components: []fleet.Component{{Name: "filter"}, {Name: "bearing"}}}, {ID: "drill-d18", Category: "cordless-drill"}})
-	var said []string
+	said := make([]string, 0, len(problems))
 	for _, p := range problems {
 		said = append(said, p.String())
 	}
@@ -124,11 +124,11 @@ func TestCoverByCase(t *testing.T) {
 // pays later has not paid before somebody else's turn.
 func TestCoverNeverGrows(t *testing.T) {
 	all := goodTerms(t)
-	zones := []*time.Location{nil, time.UTC}
-	for _, name := range []string{"Europe/Berlin", "America/New_York", "Pacific/Kiritimati", "Asia/Kathmandu"} {
+	zones := make([]*time.Location, 6) // the last is nil: the country's
+	for i, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "Pacific/Kiritimati", "Asia/Kathmandu"} {
 		z, err := time.LoadLocation(name)
 		must(t, err)
-		zones = append(zones, z)
+		zones[i] = z
 	}
 	rank := map[string]int{"manufacturer": 0, "contract": 1, "statutory": 2, "none": 3}
 	rapid.Check(t, func(rt *rapid.T) {

@@ -145,7 +145,7 @@ func TestRegistryIsReadBackAsWritten(t *testing.T) {
 	c := fleet.Credential{Device: d.Key, ID: "c1", Hash: []byte{1, 2, 255}, CreatedAt: t0}
 	p := fleet.Person{ID: "p1", Tenant: "demo", Name: "Ada", Locale: "de-DE", Zone: "Europe/Berlin", Household: "h1",
 		Endpoints: []fleet.Endpoint{{Channel: "ntfy", Address: "http://x/y"}, {Channel: "webhook", Address: "http://z", Secret: "whsec_a"}},
-		Rank: 1, DigestDay: time.Friday, DigestHour: 18, Preferences: []fleet.Preference{{Topic: fleet.TopicTip, Want: fleet.WantNever}},
+		Rank:      1, DigestDay: time.Friday, DigestHour: 18, Preferences: []fleet.Preference{{Topic: fleet.TopicTip, Want: fleet.WantNever}},
 		Consents: []fleet.Consent{{ID: "c", Tenant: "demo", PersonID: "p1", Purpose: fleet.PurposeTips, Text: "tips-1", Source: "import", GivenAt: t0}}}
 	must(t, s.SaveRegistry(t.Context(), []fleet.Device{d}, []fleet.Credential{c}, []fleet.Person{p}))
 	got, rev := load(t, s, 0)
