@@ -1,13 +1,16 @@
-// Package egress is the one way out: the only HTTP client that may call an address somebody typed in (webhooks, ntfy). It
-// keeps such an address from reaching our own network: HTTPS only, few ports, no redirects, and the resolved IP address is
-// checked at the moment of connecting, so that a name that resolves differently the second time gains nothing.
+// Package egress is the one way out: the only HTTP client, and the only dialer of SMTP, that may call an address somebody
+// typed in or a browser handed over (webhooks, ntfy, push services, Alertmanager, mail servers). It keeps such an address
+// from reaching our own network: HTTPS only, few ports, no redirects, and the resolved IP address is checked at the moment of
+// connecting, so that a name that resolves differently the second time gains nothing.
 //
 // It is not for calls to servers the operator configured (brokers, databases): those go where the configuration says.
-// Channels, api and web may import it. It imports the standard library only.
+// App, channels, api and web may import it. It imports the standard library only.
 package egress
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,10 +30,11 @@ type Config struct {
 	// Allow lists "host:port" entries that may also be called over plain http and on loopback or private addresses: a
 	// receiver under development, or an ntfy server in the same network. Link-local addresses, where clouds keep their
 	// metadata, stay closed even then.
-	Allow       []string      `mapstructure:"allow" help:"host:port entries that webhooks and ntfy may also reach over plain http and on loopback or private addresses"`
+	Allow       []string      `mapstructure:"allow" help:"host:port entries that channels may also reach over plain http and on loopback or private addresses"`
 	Ports       []int         `mapstructure:"ports" help:"ports that may be called, besides those in egress.allow"`
 	Timeout     time.Duration `mapstructure:"timeout" help:"longest time of one call"`
 	MaxResponse int64         `mapstructure:"max_response" help:"bytes of an answer that are read"`
+	CAFile      string        `mapstructure:"ca_file" help:"PEM file of authorities that are trusted besides the system's: for receivers with certificates of your own"`
 }
 
 // DefaultConfig allows ports 443 and 8443, 20 s a call and 64 KiB of answer; nothing on our own network.
@@ -57,7 +62,30 @@ func (c Config) Validate() error {
 	if c.MaxResponse < 1 {
 		errs = append(errs, fmt.Errorf("egress.max_response %d: want at least 1", c.MaxResponse))
 	}
+	if _, err := c.Roots(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// Roots are the authorities that certificates of receivers are checked against; nil: the system's alone. The error names the
+// setting and the file.
+func (c Config) Roots() (*x509.CertPool, error) {
+	if c.CAFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("egress.ca_file %q: %w", c.CAFile, err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a system without any
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("egress.ca_file %q: want certificates in PEM", c.CAFile)
+	}
+	return pool, nil
 }
 
 // Refused is the error for an address that may not be called. Trying again does not help.
@@ -70,6 +98,9 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("refused to call %q: %s", r.Address, r.Reason)
 }
 
+// perHost bounds the connections to one host: a receiver that hangs must not take all there are.
+const perHost = 16
+
 // New returns a client for addresses typed in by people. It is safe for concurrent use and keeps idle connections; call
 // CloseIdleConnections at the end. A call that the rules forbid fails with a *Refused (errors.As); a redirect is returned
 // as the answer it is; an answer longer than MaxResponse ends early with io.ErrUnexpectedEOF.
@@ -77,11 +108,17 @@ func New(c Config) *http.Client { return newClient(c, nil) }
 
 func newClient(c Config, resolver *net.Resolver) *http.Client {
 	d := dialer{config: c, resolver: resolver}
+	roots, err := c.Roots()
+	if err != nil {
+		roots = x509.NewCertPool() // Validate says so at the start; a file that broke since must not widen trust
+	}
 	t := &http.Transport{
 		Proxy:                  nil, // a proxy would resolve the name for us, unchecked
 		DialContext:            d.dial,
 		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    2,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost:    perHost / 2,
+		MaxConnsPerHost:        perHost,
 		IdleConnTimeout:        time.Minute,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  c.Timeout,
@@ -179,6 +216,26 @@ func (c Config) allowed(host, port string) bool {
 
 func (c Config) portAllowed(port string) bool {
 	return slices.ContainsFunc(c.Ports, func(p int) bool { return fmt.Sprint(p) == port })
+}
+
+// Dial returns a function that connects as New's client does, for protocols other than HTTP (SMTP): the host must resolve to a
+// public address, the port must be one of ports, and entries of Config.Allow lift both. The error is a *Refused (errors.As) or
+// the network's. Encrypting is the caller's.
+func Dial(c Config, ports ...int) func(ctx context.Context, network, address string) (net.Conn, error) {
+	c.Ports = ports
+	d := dialer{config: c}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, &Refused{Reason: "want host:port"}
+		}
+		if !c.allowed(host, port) {
+			if reason := badHost(host); reason != "" {
+				return nil, &Refused{Address: host, Reason: reason}
+			}
+		}
+		return d.dial(ctx, network, address)
+	}
 }
 
 // dialer connects after checking what the name resolved to.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -144,6 +145,44 @@ func TestAllowedNameMayBeOnLoopbackButNeverLinkLocal(t *testing.T) {
 	}
 	if !errors.As(err, &r) {
 		t.Errorf("link-local: %v, want refused", err)
+	}
+}
+
+// SEC-15 for SMTP: the same check of names, ports and resolved addresses.
+func TestDial(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	port := l.Addr().(*net.TCPAddr).Port
+	c := DefaultConfig()
+	for _, address := range []string{l.Addr().String(), fmt.Sprintf("localhost:%d", port), fmt.Sprintf("0x7f.1:%d", port), "93.184.216.34:443", "[::1]:25", "169.254.169.254:587",
+		"mail.lan:587", "nohostport", "", "a b:25"} {
+		conn, err := Dial(c, 25, 465, 587, port)(t.Context(), "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		var r *Refused
+		if !errors.As(err, &r) {
+			t.Errorf("%q: %v, want refused", address, err)
+		}
+	}
+	c.Allow = []string{l.Addr().String()}
+	conn, err := Dial(c)(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+}
+
+func TestRoots(t *testing.T) {
+	c := DefaultConfig()
+	for _, file := range []string{filepath.Join(t.TempDir(), "none.pem"), "egress.go"} {
+		c.CAFile = file
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "egress.ca_file") {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
 

@@ -1,11 +1,16 @@
 package outreach
 
 import (
+	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -49,6 +54,16 @@ func classify(err error) (class, time.Duration) {
 	return again, 0
 }
 
+// ClassOf names the class of a channel's error, "again", "never" or "gone", and how long the receiver wants to be left alone;
+// "" for nil.
+func ClassOf(err error) (string, time.Duration) {
+	if err == nil {
+		return "", 0
+	}
+	c, after := classify(err)
+	return [...]string{again: "again", never: "never", gone: "gone"}[c], after
+}
+
 // maxRetryAfter bounds what a receiver may ask for.
 const maxRetryAfter = 24 * time.Hour
 
@@ -83,18 +98,60 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 	return min(max(d, 0), maxRetryAfter)
 }
 
-// Transport classifies the error of an HTTP call that got no answer. A *egress.Refused, or anything else that says so with a
-// method Permanent, is final; the rest may pass. The result names the channel and holds no address: url.Error quotes the whole
-// URL, which may be a secret.
+// Transport classifies the error of a call that got no answer. A *egress.Refused, or anything else that says so with a
+// method Permanent, is final; the rest may pass. The result names the channel and holds no address, nothing we sent and
+// nothing the receiver sent: url.Error quotes the whole URL, and what is malformed is quoted too and may be our own token echoed.
 func Transport(channel string, err error) error {
 	var u *url.Error
 	for errors.As(err, &u) && u.Err != nil {
 		err = u.Err
 	}
-	out := fmt.Errorf("%s: %w", channel, err)
 	var p interface{ Permanent() bool }
 	if errors.As(err, &p) && p.Permanent() {
-		return Never(out)
+		return Never(fmt.Errorf("%s: %w", channel, err))
 	}
-	return Again(out, 0)
+	return Again(&told{channel + ": " + say(err), err}, 0)
+}
+
+// told is an error with a text of ours in the place of its own.
+type told struct {
+	text string
+	err  error
+}
+
+func (t *told) Error() string { return t.text }
+
+func (t *told) Unwrap() error { return t.err }
+
+// say puts the failure of a connection into words that people may read.
+func say(err error) string {
+	var (
+		timeout net.Error
+		dns     *net.DNSError
+		dial    *net.OpError
+		expired x509.CertificateInvalidError
+		name    x509.HostnameError
+		signer  x509.UnknownAuthorityError
+		errno   syscall.Errno
+	)
+	switch {
+	case errors.As(err, &dns):
+		return "the receiver's name does not resolve"
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "the receiver did not answer in time"
+	case errors.As(err, &expired) && expired.Reason == x509.Expired:
+		return "the receiver's certificate has expired or is not yet valid"
+	case errors.As(err, &name):
+		return "the receiver's certificate is for another name"
+	case errors.As(err, &signer):
+		return "the receiver's certificate is not of an authority that is trusted"
+	case errors.As(err, &errno):
+		return "no connection: " + errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &dial):
+		return "the receiver broke the connection off"
+	default:
+		return "the receiver does not speak the protocol"
+	}
 }

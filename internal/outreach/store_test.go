@@ -155,7 +155,7 @@ func TestOpenedAndClearedReachInboxAndEveryEndpoint(t *testing.T) {
 	ids := map[string]bool{}
 	for _, r := range rs {
 		for _, c := range r.received() {
-			ids[c.header.Get("Idempotency-Key")+c.header.Get("Webhook-Id")] = true
+			ids[c.header.Get("X-Sequence-Id")+c.header.Get("Webhook-Id")] = true
 		}
 	}
 	if len(ids) != 4 {
@@ -300,7 +300,7 @@ func TestNightAfterAKillKeepsTheID(t *testing.T) {
 	must(t, o.Pass(t.Context(), evening.Add(12*time.Hour)))
 	calls := r.received()
 	same(t, len(calls), 2)
-	same(t, calls[1].header.Get("Idempotency-Key"), calls[0].header.Get("Idempotency-Key"))
+	same(t, calls[1].header.Get("X-Sequence-Id"), calls[0].header.Get("X-Sequence-Id"))
 }
 
 func TestGoneTakesTheEndpointOut(t *testing.T) {
