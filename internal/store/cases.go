@@ -97,17 +97,16 @@ func commitOne(ctx context.Context, tx bun.Tx, row *caseRow, ch *fleet.Change) e
 }
 
 func putCase(ctx context.Context, tx bun.Tx, row *caseRow, expected int64) error {
-	var res sql.Result
+	var n int64
 	var err error
 	if expected == 0 {
-		res, err = tx.NewInsert().Model(row).On("CONFLICT DO NOTHING").Exec(ctx)
+		n, err = insert(ctx, tx, "ON CONFLICT DO NOTHING", *row)
 	} else {
-		res, err = tx.NewUpdate().Model(row).WherePK().Where("version = ?", expected).Exec(ctx)
+		var res sql.Result
+		if res, err = tx.NewUpdate().Model(row).WherePK().Where("version = ?", expected).Exec(ctx); err == nil {
+			n, err = res.RowsAffected()
+		}
 	}
-	if err != nil {
-		return err
-	}
-	n, err := res.RowsAffected()
 	if err != nil {
 		return err
 	}
@@ -126,7 +125,7 @@ func addAudit(ctx context.Context, tx bun.Tx, c *caseRow, audit []fleet.Audit) e
 		rows[i] = auditRow{Tenant: c.Tenant, CaseID: c.ID, Version: c.Version, Position: i, At: toMS(a.At),
 			Actor: a.Actor, Action: a.Action, Detail: a.Detail}
 	}
-	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+	if _, err := insert(ctx, tx, "", rows...); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	return nil
@@ -141,7 +140,7 @@ func addOutbox(ctx context.Context, tx bun.Tx, add []fleet.OutboxRow, first int6
 	for i := range add {
 		rows[i] = outboxToRow(&add[i], first+int64(i))
 	}
-	if _, err := tx.NewInsert().Model(&rows).On("CONFLICT (id) DO NOTHING").Exec(ctx); err != nil {
+	if _, err := insert(ctx, tx, "ON CONFLICT (id) DO NOTHING", rows...); err != nil {
 		return fmt.Errorf("outbox: %w", err)
 	}
 	return nil

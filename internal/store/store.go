@@ -70,8 +70,9 @@ func (c Config) Validate() error {
 // Store is the open database. SQLite has one writer at a time: a single connection writes, so that callers queue in the
 // process instead of meeting SQLITE_BUSY; a pool of others reads, each statement from a consistent snapshot.
 type Store struct {
-	w, r *bun.DB
-	log  *slog.Logger
+	w, r   *bun.DB
+	writes *group
+	log    *slog.Logger
 }
 
 // Open opens or makes the database and brings its tables up to date. The caller closes it.
@@ -83,7 +84,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %q: %w", cfg.Path, err)
 	}
-	s := &Store{log: log}
+	s := &Store{writes: newGroup(), log: log}
 	if s.w, err = openSQLite(path, cfg, "_txlock=immediate", 1); err != nil {
 		return nil, fmt.Errorf("open store %q: %w", cfg.Path, err)
 	}
@@ -120,10 +121,11 @@ func openSQLite(path string, cfg Config, extra string, conns int) (*bun.DB, erro
 	}
 	dsn := fmt.Sprintf("%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(%s)&_pragma=foreign_keys(1)&%s",
 		u.String(), cfg.BusyTimeout.Milliseconds(), sync, extra)
-	db, err := sql.Open("sqlite", dsn)
+	base, err := sqlite.NewConnector(dsn)
 	if err != nil {
 		return nil, err
 	}
+	db := sql.OpenDB(connector{Connector: base, steady: conns == 1})
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	return bun.NewDB(db, sqlitedialect.New()), nil
@@ -164,11 +166,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// write runs fn in one transaction and names the operation in its error. A uniqueness that another writer got first is
-// CodeConflict.
+// write runs fn, all of it or nothing, and names the operation in its error. Those who write at the same time share one
+// transaction and one wait for the disk. fn may run in another goroutine than the caller's. A uniqueness that another writer got
+// first is CodeConflict.
 func (s *Store) write(ctx context.Context, op string, fn func(tx bun.Tx) error) error {
-	err := s.w.RunInTx(ctx, nil, func(_ context.Context, tx bun.Tx) error { return fn(tx) })
-	return describe(op, err)
+	return describe(op, s.writes.run(ctx, s.w, fn))
 }
 
 func describe(op string, err error) error {
