@@ -15,8 +15,10 @@ func newCheck() *cobra.Command {
 	var records bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check configuration, model profiles, rule packs and warranty terms; prints every mistake, opens no socket",
-		Long: `Reads the configuration, the model profiles, the rule packs and the warranty terms and prints every mistake in them. It opens no socket.
+		Short: "Check configuration, model profiles, rule packs, templates and warranty terms; prints every mistake, opens no socket",
+		Long: `Reads the configuration, the model profiles, the rule packs, the templates of messages and the warranty terms and prints every mistake in
+them. Each template is rendered for each channel and language with sample data, with none, and with long and hostile names. It opens
+no socket.
 
 With --journal it also verifies every record in the journal's files, as a start of the server does, but changes none of them: use it on a
 stopped server, or on a copy of its data folder, to see what is damaged and what the next start makes of it. It refuses while a
@@ -24,7 +26,7 @@ server runs on the data folder.
 
 Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 there are mistakes in the files or flags.`,
 		Example: `  aftercare check --config FILE
-  aftercare check --rules.dir my/rules
+  aftercare check --rules.dir my/rules --templates my/templates
   aftercare check --journal --data FOLDER`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -38,8 +40,8 @@ Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 the
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if _, err = fmt.Fprintf(out, "no mistakes: configuration, %d model profiles, %d rules, warranty terms of %d countries\n",
-				len(files.Models), len(files.Rules.Rules()), files.Warranty.Countries()); err != nil || !records {
+			if _, err = fmt.Fprintf(out, "no mistakes: configuration, %d model profiles, %d rules, %d templates, warranty terms of %d countries\n",
+				len(files.Models), len(files.Rules.Rules()), files.Templates.Len(), files.Warranty.Countries()); err != nil || !records {
 				return err
 			}
 			report, err := app.InspectJournal(cfg)
@@ -49,7 +51,7 @@ Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 the
 			return tellDamage(out, cfg.Journal.Dir, &report)
 		},
 	}
-	configFlags(cmd, "models", "rules.dir", "warranty")
+	configFlags(cmd, "models", "rules.dir", "templates", "warranty")
 	cmd.Flags().BoolVar(&records, "journal", false, "also verify every record in the journal's files; the server must be stopped")
 	return cmd
 }

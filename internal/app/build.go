@@ -106,7 +106,7 @@ func (s *server) buildCases(context.Context) error {
 }
 
 func (s *server) buildOutreach(context.Context) error {
-	s.words = words.New(s.files.Models, s.rules.Texts)
+	s.words = words.New(s.files.Models, s.rules.Texts).With(s.files.Templates)
 	client := egress.New(s.cfg.Egress)
 	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
 		Outbox: s.store, Cases: s.store, Registry: s.registry, Words: s.words,

@@ -18,17 +18,19 @@ import (
 	"aftercare/internal/words"
 )
 
-// Files is what people write beside the configuration: model profiles, rule packs and warranty terms, read and compiled.
+// Files is what people write beside the configuration: model profiles, rule packs, the templates of messages and warranty terms, read
+// and compiled.
 type Files struct {
-	Models   []fleet.Model
-	Rules    *rules.Set
-	Warranty *registry.Terms
+	Models    []fleet.Model
+	Rules     *rules.Set
+	Templates *words.Templates
+	Warranty  *registry.Terms
 }
 
-// LoadFiles reads the model profiles, rule packs and warranty terms that cfg names, or the shipped ones. It opens no socket and returns every
-// mistake; Files is whole only when there is none.
+// LoadFiles reads the model profiles, rule packs, templates and warranty terms that cfg names, or the shipped ones. It opens no socket and
+// returns every mistake; Files is whole only when there is none.
 func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
-	for key, dir := range map[string]string{"models": cfg.Models, "rules.dir": cfg.Rules.Dir, "warranty": cfg.Warranty} {
+	for key, dir := range map[string]string{"models": cfg.Models, "rules.dir": cfg.Rules.Dir, "templates": cfg.Templates, "warranty": cfg.Warranty} {
 		if problems := unreadable(key, dir); len(problems) > 0 {
 			return &Files{}, problems
 		}
@@ -46,7 +48,26 @@ func LoadFiles(cfg config.Config) (*Files, []fleet.Problem) {
 	}
 	terms, more := registry.LoadWarranty(folder(cfg.Warranty, "warranty"), named)
 	problems = append(problems, located(more, cfg.Warranty, "warranty")...)
-	return &Files{Models: models, Rules: set, Warranty: terms}, problems
+	templates, more := loadTemplates(cfg.Templates)
+	return &Files{Models: models, Rules: set, Templates: templates, Warranty: terms}, append(problems, more...)
+}
+
+// loadTemplates reads the shipped templates and over them those of the folder, file by file, and renders each with sample data.
+func loadTemplates(dir string) (*words.Templates, []fleet.Problem) {
+	layers := []fs.FS{folder("", "templates")}
+	if dir != "" {
+		layers = append(layers, os.DirFS(dir))
+	}
+	t, problems := words.LoadTemplates(layers...)
+	for i := range problems {
+		p := &problems[i]
+		if _, err := fs.Stat(layers[len(layers)-1], p.File); dir != "" && err == nil {
+			p.File = filepath.Join(dir, p.File)
+		} else {
+			p.File = filepath.Join("configs", "templates", p.File)
+		}
+	}
+	return t, problems
 }
 
 // unreadable says what is wrong with a folder that a setting names; an empty name stands for the shipped files.

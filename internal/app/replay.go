@@ -138,7 +138,7 @@ func (r *replay) build(ctx context.Context) (err error) {
 	r.outbox = &replayOutbox{Store: r.store, to: r.options.Sent, report: &r.report}
 	r.cases = cases.New(r.cfg.Cases, cases.Deps{Store: r.outbox, Log: log, Registerer: r.metrics})
 	r.outreach = outreach.New(r.cfg.Outreach, outreach.Deps{Outbox: r.outbox, Cases: r.store, Registry: r.registry,
-		Words: words.New(files.Models, files.Rules.Texts), Channels: []outreach.Channel{replayPhone{}}, Log: log, Registerer: r.metrics, Now: r.clock})
+		Words: words.New(files.Models, files.Rules.Texts).With(files.Templates), Channels: []outreach.Channel{replayPhone{}}, Log: log, Registerer: r.metrics, Now: r.clock})
 	return nil
 }
 

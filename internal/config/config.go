@@ -32,25 +32,26 @@ import (
 
 // Config is the whole configuration. The mapstructure tags are the keys a person writes; help is what --help says.
 type Config struct {
-	Data     string          `mapstructure:"data" help:"folder of everything that is kept: journal, databases, keys"`
-	Roles    []string        `mapstructure:"roles" help:"parts to run in this process"`
-	Models   string          `mapstructure:"models" help:"folder of model profiles; empty: the shipped ones"`
-	Warranty string          `mapstructure:"warranty" help:"folder of warranty terms by country; empty: the shipped ones, which are an example: have yours checked"`
-	Log      obs.Config      `mapstructure:"log"`
-	Store    store.Config    `mapstructure:"store"`
-	Registry registry.Config `mapstructure:"registry"`
-	Journal  journal.Config  `mapstructure:"journal"`
-	Ingest   ingest.Config   `mapstructure:"ingest"`
-	Gateway  gateway.Config  `mapstructure:"gateway"`
-	Bridge   bridge.Config   `mapstructure:"bridge"`
-	Presence presence.Config `mapstructure:"presence"`
-	Commands commands.Config `mapstructure:"commands"`
-	History  History         `mapstructure:"history"`
-	Rules    Rules           `mapstructure:"rules"`
-	Cases    cases.Config    `mapstructure:"cases"`
-	Outreach outreach.Config `mapstructure:"outreach"`
-	Egress   egress.Config   `mapstructure:"egress"`
-	Web      web.Config      `mapstructure:"web"`
+	Data      string          `mapstructure:"data" help:"folder of everything that is kept: journal, databases, keys"`
+	Roles     []string        `mapstructure:"roles" help:"parts to run in this process"`
+	Models    string          `mapstructure:"models" help:"folder of model profiles; empty: the shipped ones"`
+	Templates string          `mapstructure:"templates" help:"folder of message templates that take the place of the shipped ones, file by file"`
+	Warranty  string          `mapstructure:"warranty" help:"folder of warranty terms by country; empty: the shipped ones, which are an example: have yours checked"`
+	Log       obs.Config      `mapstructure:"log"`
+	Store     store.Config    `mapstructure:"store"`
+	Registry  registry.Config `mapstructure:"registry"`
+	Journal   journal.Config  `mapstructure:"journal"`
+	Ingest    ingest.Config   `mapstructure:"ingest"`
+	Gateway   gateway.Config  `mapstructure:"gateway"`
+	Bridge    bridge.Config   `mapstructure:"bridge"`
+	Presence  presence.Config `mapstructure:"presence"`
+	Commands  commands.Config `mapstructure:"commands"`
+	History   History         `mapstructure:"history"`
+	Rules     Rules           `mapstructure:"rules"`
+	Cases     cases.Config    `mapstructure:"cases"`
+	Outreach  outreach.Config `mapstructure:"outreach"`
+	Egress    egress.Config   `mapstructure:"egress"`
+	Web       web.Config      `mapstructure:"web"`
 }
 
 // History is the database of readings, and the one in the process that is used when history.url is empty.

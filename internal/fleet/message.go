@@ -55,6 +55,8 @@ type Message struct {
 	At       time.Time
 	ReadAt   time.Time
 	Merged   []string // ids of the messages it tells as well
+	// Attachments go with an e-mail (of each its Name, Type and Body); other channels leave them out. They are not kept.
+	Attachments []Attachment
 }
 
 // Action is a button of a message.

@@ -79,7 +79,7 @@ func check(t fleet.Text, lang string, with sample, evidence []string) error {
 // trial runs a template with sample values, then without any: it must not fail either way.
 func trial(source, lang string, with sample, known []string) (text string, unknown []string, err error) {
 	now := time.Date(2026, 3, 11, 19, 0, 0, 0, time.UTC)
-	s := &scope{locale: For(lang, "UTC", ""), now: now, since: now.Add(-26 * time.Hour),
+	s := &scope{locale: For(lang, "UTC", ""), now: now, since: now.Add(-26 * time.Hour), gaps: new([]string),
 		device: &fleet.Device{WarrantyUntil: now.AddDate(0, 0, 23)}, model: with.model}
 	s.thing, s.shortThing = things(lang, &fleet.Device{Room: "cellar"}, with.model)
 	asked := names(source)

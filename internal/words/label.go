@@ -56,6 +56,17 @@ var states = map[fleet.CaseState]two{
 	fleet.CaseClosed:     {"closed", "geschlossen"},
 }
 
+// verdicts are the buttons of a message.
+var verdicts = map[fleet.Verdict]two{
+	fleet.VerdictFixed:   {"I fixed it", "Ist erledigt"},
+	fleet.VerdictNotTrue: {"That's not true", "Das stimmt nicht"},
+	fleet.VerdictBook:    {"Book a visit", "Termin buchen"},
+	fleet.VerdictOrder:   {"Order the part", "Teil bestellen"},
+	fleet.VerdictNotNow:  {"Not now", "Nicht jetzt"},
+	fleet.VerdictStop:    {"Stop these", "Nicht mehr melden"},
+	fleet.VerdictShow:    {"Show me how", "So geht's"},
+}
+
 // plainWhat completes "The washing machine ..." when a rule's own first line does not work.
 var plainWhat = map[fleet.Kind]two{
 	"":                    {"needs attention", "braucht Aufmerksamkeit"},
@@ -89,6 +100,14 @@ func (l Locale) Kind(k fleet.Kind) string {
 		return w
 	}
 	return string(k)
+}
+
+// Verdict returns what stands on a button, the key itself if there is no word for it.
+func (l Locale) Verdict(v fleet.Verdict) string {
+	if w := pick(l.Lang, verdicts, v); w != "" {
+		return w
+	}
+	return string(v)
 }
 
 // State returns the word for where a case stands, the key itself if there is none.

@@ -2,7 +2,7 @@ package words
 
 import "aftercare/internal/fleet"
 
-// Letter is everything a message may speak of. Only Input is always there.
+// Letter is everything a message may speak of. Of Input, Case may be nil where the event is about none (an order, a test).
 type Letter struct {
 	Input
 	Channel  string // "inbox", "push", "email", "ntfy", "webhook", "fcm"
@@ -16,18 +16,17 @@ type Letter struct {
 	StopURL  string
 	HasChart bool       // email: the picture is attached as cid:chart
 	Also     []Rendered // other messages that this one takes along, most important first
+
+	operation *fleet.Operation
 }
 
 // Composed is a message as one channel shows it.
 type Composed struct {
 	Rendered
 	HTML     string         // email only
+	Calendar string         // of an order: the entry's line in a calendar
 	Actions  []fleet.Action // with labels in the person's language
 	Evidence []fleet.Evidence
-	Fallback string // the template or language that was missing and what stood in for it; empty: none
-}
-
-// Compose puts a letter into words for its channel. It never fails: what a template cannot say is left out and named in Gaps.
-func (r *Renderer) Compose(l Letter) Composed {
-	return Composed{Rendered: r.Render(l.Input), Actions: l.Actions}
+	Readings []Reading // the evidence in words
+	Fallback string    // the template or language that was missing and what stood in for it; empty: none
 }

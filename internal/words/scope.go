@@ -21,10 +21,29 @@ type scope struct {
 	kind       fleet.Kind
 	since      time.Time
 	evidence   []fleet.Evidence
+	text       fleet.Text   // the rule's
+	cover      *fleet.Cover // nil: the device's warranty says it
+	letter     *Letter      // of a message with a template; nil: of a rule's text alone
+	first      string       // of a message that takes others along: its own first line
+	labels     func(key string) string
+	gaps       *[]string // the parts that something was missing in
+}
+
+// gap notes that something was missing in a part.
+func (s *scope) gap(part string) {
+	if !slices.Contains(*s.gaps, part) {
+		*s.gaps = append(*s.gaps, part)
+	}
 }
 
 func (r *Renderer) scope(in Input) *scope {
-	s := &scope{now: in.Now, device: in.Device, model: r.models[in.Case.Model], kind: in.Case.Kind}
+	if in.Case == nil {
+		in.Case = &fleet.Case{}
+		if in.Device != nil {
+			in.Case.Device, in.Case.Model, in.Case.Category = in.Device.Key, in.Device.Model, in.Device.Category
+		}
+	}
+	s := &scope{now: in.Now, device: in.Device, model: r.models[in.Case.Model], kind: in.Case.Kind, gaps: new([]string)}
 	person := in.Person
 	if person == nil {
 		person = &fleet.Person{}
@@ -38,6 +57,7 @@ func (r *Renderer) scope(in Input) *scope {
 	if e := speaking(in.Case); e != nil {
 		s.since, s.evidence = e.OpenedAt, e.Evidence
 	}
+	s.text = r.texts(in.Case.Rule).In(s.locale.Lang)
 	return s
 }
 
@@ -107,7 +127,7 @@ func (s *scope) funcs() template.FuncMap {
 			return ""
 		},
 		"since":  func() phrase { return phrase(s.locale.When(s.now, s.since)) },
-		"cover":  func() phrase { return phrase(s.locale.Cover(s.now, s.device.WarrantyUntil)) },
+		"cover":  s.covered,
 		"code":   code(func(c *fleet.FaultCode) string { return c.Meaning.In(lang) }),
 		"cause":  code(func(c *fleet.FaultCode) string { return c.Cause.In(lang) }),
 		"remedy": code(func(c *fleet.FaultCode) string { return c.Remedy.In(lang) }),
@@ -207,14 +227,39 @@ func (s *scope) plainClear() string {
 
 // plainWhy lists up to three readings that a person has a word for.
 func (s *scope) plainWhy() string {
-	var lines []string
+	lines := make([]string, 0, maxReadings)
 	usual, limit := "usually", "limit"
 	if s.locale.Lang == "de" {
 		usual, limit = "sonst", "Grenze"
 	}
+	for _, r := range s.readings() {
+		line := r.Label + ": " + r.Value
+		if r.Normal != "" {
+			line += fmt.Sprintf(", %s %s", usual, r.Normal)
+		}
+		if r.Limit != "" {
+			line += fmt.Sprintf(", %s %s", limit, r.Limit)
+		}
+		if r.When != "" {
+			line += " (" + r.When + ")"
+		}
+		lines = append(lines, Clean(line, 200)+".")
+	}
+	return strings.Join(lines, " ")
+}
+
+// Reading is one value of the evidence in words. Normal, Limit and When may be empty.
+type Reading struct{ Label, Value, Normal, Limit, When string }
+
+// maxReadings is how many values a message shows.
+const maxReadings = 3
+
+// readings are the first values that a person has a word for.
+func (s *scope) readings() []Reading {
+	var out []Reading
 	for i := range s.evidence {
 		e := &s.evidence[i]
-		if s.model == nil || len(lines) == 3 {
+		if s.model == nil || len(out) == maxReadings {
 			break
 		}
 		spec := s.model.Field(e.Name)
@@ -222,17 +267,7 @@ func (s *scope) plainWhy() string {
 			continue
 		}
 		q := s.quantities(e)
-		line := capital(spec.Label.In(s.locale.Lang)) + ": " + q.value
-		if q.normal != "" {
-			line += fmt.Sprintf(", %s %s", usual, q.normal)
-		}
-		if q.limit != "" {
-			line += fmt.Sprintf(", %s %s", limit, q.limit)
-		}
-		if at := s.locale.When(s.now, e.At); at != "" {
-			line += " (" + at + ")"
-		}
-		lines = append(lines, Clean(line, 200)+".")
+		out = append(out, Reading{capital(Clean(spec.Label.In(s.locale.Lang), 60)), q.value, q.normal, q.limit, s.locale.When(s.now, e.At)})
 	}
-	return strings.Join(lines, " ")
+	return out
 }

@@ -19,8 +19,9 @@ const MaxTitle = 80
 
 // Renderer renders messages. It is safe for concurrent use if the texts function is.
 type Renderer struct {
-	models map[string]*fleet.Model
-	texts  func(rule string) fleet.Texts
+	models    map[string]*fleet.Model
+	texts     func(rule string) fleet.Texts
+	templates *Templates // nil: messages are the rules' own texts
 }
 
 // New returns a renderer that knows the models' labels, units and fault codes; texts answers a rule's texts, nil for a rule
@@ -33,9 +34,14 @@ func New(models []fleet.Model, texts func(rule string) fleet.Texts) *Renderer {
 	return r
 }
 
+// With returns a renderer that composes messages with these templates.
+func (r *Renderer) With(t *Templates) *Renderer {
+	return &Renderer{models: r.models, texts: r.texts, templates: t}
+}
+
 // Input is what a message is about. Device and Person may be nil: then the model's label and English are used.
 type Input struct {
-	Topic  string // "opened", "escalated", "cleared"
+	Topic  string // one of the fleet.Event constants
 	Case   *fleet.Case
 	Device *fleet.Device
 	Person *fleet.Person
@@ -53,63 +59,60 @@ type Rendered struct {
 }
 
 // Render never fails: a sentence whose value is not known is left out, a line that does not work is replaced by a plain one,
-// and the gaps say so.
-func (r *Renderer) Render(in Input) Rendered {
-	s := r.scope(in)
+// and the gaps say so. It needs no template: pages say a case so, and a message whose template does not work.
+func (r *Renderer) Render(in Input) Rendered { return r.scope(in).plain(in.Topic) }
+
+// plain is a message made of the rule's own text alone.
+func (s *scope) plain(event string) Rendered {
 	out := Rendered{Locale: s.locale.Lang}
-	text := r.texts(in.Case.Rule).In(s.locale.Lang)
-	if in.Topic == "cleared" {
-		s.title(&out, "clear", text.Clear, s.plainClear())
-		return out
+	first := (*scope).what
+	if event == fleet.EventCleared {
+		first = (*scope).clear
 	}
-	s.title(&out, "what", text.What, s.plainWhat())
-	s.part(&out, "why", text.Why, s.plainWhy())
-	s.part(&out, "otherwise", text.Otherwise, "")
-	s.part(&out, "do", text.Do, "")
-	s.part(&out, "cost", text.Cost, "")
+	out.Title, out.Body = s.title(func(s *scope) (string, bool) { return string(first(s)), true })
+	if event != fleet.EventCleared {
+		for _, p := range []phrase{s.why(), s.slot("otherwise", s.text.Otherwise, ""), s.slot("do", s.text.Do, ""), s.slot("cost", s.text.Cost, "")} {
+			if out.Body != "" && p != "" {
+				out.Body += "\n\n"
+			}
+			out.Body += string(p)
+		}
+	}
+	out.Gaps = *s.gaps
 	return out
 }
 
-// title sets the first line. When it is longer than MaxTitle the device's short name is tried, then fewer clauses, then
-// fewer words, and the whole sentence goes into the body.
-func (s *scope) title(out *Rendered, part, source, plain string) {
-	full, whole := s.say(source)
-	if !whole || full == "" {
-		out.Gaps = append(out.Gaps, part)
-	}
-	if full == "" {
-		full = plain
-	}
-	out.Title = full
-	if utf8.RuneCountInString(full) <= MaxTitle {
-		return
-	}
-	out.Gaps = append(out.Gaps, "title")
-	out.Body = full
-	short := *s
-	short.thing = s.shortThing
-	if t, _ := short.say(source); t != "" {
-		full = t
-	}
-	out.Title = shorten(full, MaxTitle)
-}
+func (s *scope) what() phrase  { return s.slot("what", s.text.What, s.plainWhat()) }
+func (s *scope) why() phrase   { return s.slot("why", s.text.Why, s.plainWhy()) }
+func (s *scope) clear() phrase { return s.slot("clear", s.text.Clear, s.plainClear()) }
 
-// part appends a paragraph; plain replaces one that was meant to say something and has nothing to say.
-func (s *scope) part(out *Rendered, name, source, plain string) {
+// slot is one part of the rule's text; plain replaces one that was meant to say something and has nothing to say.
+func (s *scope) slot(name, source, plain string) phrase {
 	t, whole := s.say(source)
-	if !whole {
-		out.Gaps = append(out.Gaps, name)
+	if !whole || t == "" && (name == "what" || name == "clear") {
+		s.gap(name)
 	}
-	if t == "" && (!whole || source == "") {
+	if t == "" && (!whole || strings.TrimSpace(source) == "") {
 		t = plain
 	}
-	if t == "" {
-		return
+	return phrase(t)
+}
+
+// title makes a first line. When it is longer than MaxTitle the device's short name is tried, then fewer clauses, then fewer
+// words, and the whole sentence is returned for the body.
+func (s *scope) title(say func(*scope) (string, bool)) (title, rest string) {
+	full, _ := say(s)
+	if utf8.RuneCountInString(full) <= MaxTitle {
+		return full, ""
 	}
-	if out.Body != "" {
-		out.Body += "\n\n"
+	s.gap("title")
+	short := *s
+	short.thing = s.shortThing
+	title = full
+	if t, _ := say(&short); t != "" {
+		title = t
 	}
-	out.Body += t
+	return shorten(title, MaxTitle), full
 }
 
 // shorten cuts a line to limit characters: behind a sentence or clause if that keeps at least half, else behind a word, with
