@@ -47,6 +47,39 @@ func (i *Incident) Matches(c *Case) bool {
 	return i.Tenant == c.Device.Tenant && i.Problem == c.Problem && same(i.Model, c.Model) && same(i.Firmware, c.Firmware) && same(i.Batch, c.Batch)
 }
 
+// Overlaps reports whether a device could belong to the groups of both incidents.
+func (i *Incident) Overlaps(o *Incident) bool {
+	same := func(a, b string) bool { return a == "" || b == "" || a == b }
+	return i.Tenant == o.Tenant && i.Problem == o.Problem && same(i.Model, o.Model) && same(i.Firmware, o.Firmware) && same(i.Batch, o.Batch)
+}
+
+// GroupCount is how many devices of one model, firmware and batch had a problem: what incidents are found by. Firmware and batch
+// are those of the time the case was opened.
+type GroupCount struct {
+	Model    string
+	Problem  string
+	Firmware string
+	Batch    string
+	Affected int // devices, each counted once in each part of the time
+	Present  int // of these, those that have the same firmware and batch still
+	Hard     int // of these, those with a fault or danger: with no such case it is maintenance that is due
+	Severity Severity
+}
+
+// Onset is when one device's case of a problem was opened.
+type Onset struct {
+	Serial   string
+	Firmware string
+	Batch    string
+	OpenedAt time.Time
+}
+
+// Told is somebody who was sent a message of an incident, and the case it was sent about first.
+type Told struct {
+	PersonID string
+	CaseID   string
+}
+
 // IncidentFilter selects incidents of one tenant, newest first.
 type IncidentFilter struct {
 	Tenant string
