@@ -18,6 +18,7 @@ import (
 	"aftercare/internal/gateway"
 	"aftercare/internal/history"
 	"aftercare/internal/history/embedded"
+	"aftercare/internal/incidents"
 	"aftercare/internal/ingest"
 	"aftercare/internal/journal"
 	"aftercare/internal/obs"
@@ -52,6 +53,8 @@ type Config struct {
 	Outreach  outreach.Config `mapstructure:"outreach"`
 	Egress    egress.Config   `mapstructure:"egress"`
 	Web       web.Config      `mapstructure:"web"`
+
+	Incidents incidents.Config `mapstructure:"incidents"`
 }
 
 // History is the database of readings, and the one in the process that is used when history.url is empty.
@@ -78,7 +81,7 @@ func Default() Config {
 		Presence: presence.DefaultConfig(), Commands: commands.DefaultConfig(),
 		History: History{Config: history.DefaultConfig(), Embedded: embedded.DefaultConfig()},
 		Rules:   Rules{Config: rules.DefaultConfig(), Engine: engine.DefaultConfig()},
-		Cases:   cases.DefaultConfig(), Outreach: outreach.DefaultConfig(), Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
+		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Outreach: outreach.DefaultConfig(), Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
 	}
 	c.Store.Path, c.Registry.KeyFile, c.Journal.Dir, c.History.Embedded.Dir = "", "", "", ""
 	return c
@@ -109,7 +112,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New(`data "": want a folder`))
 	}
 	parts := []interface{ Validate() error }{c.Log, c.Store, c.Registry, c.Journal, c.Ingest, c.Gateway, c.Bridge, c.Presence, c.Commands,
-		c.Rules.Config, c.Rules.Engine, c.Cases, c.Outreach, c.Egress, c.Web}
+		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Egress, c.Web}
 	if c.History.URL == "" {
 		parts = append(parts, c.History.Embedded)
 		h := c.History.Config

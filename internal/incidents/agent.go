@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	actorRules = "rules"
-	maxTries   = 20
-	maxText    = 2000 // bytes of a note and of the news in one language
-	maxTitle   = 200  // bytes
+	actorRules     = "rules"
+	actorIncidents = "incidents" // in the history of cases
+	maxTries       = 20
+	maxText        = 2000 // bytes of a note and of the news in one language
+	maxTitle       = 200  // bytes
 )
 
 // What happens to an incident: the words of its history.

@@ -42,10 +42,13 @@ func logChoose(n, k int) float64 {
 	return a - b - c
 }
 
-// upper is the rate that is not exceeded, with the given confidence, when x of n had it: the upper bound of Clopper and Pearson
-// (Biometrika 26, 1934), the p at which so few as x of n have the probability 1 - confidence. With x = 0 it is small and not zero
-// (3/n at 95 %); with n = 0 nothing is known, and it is 1.
-func upper(x, n int, confidence float64) float64 {
+// confidence is that of the upper bounds.
+const confidence = 0.95
+
+// upper is the rate that is not exceeded, with a confidence of 95 %, when x of n had it: the upper bound of Clopper and Pearson
+// (Biometrika 26, 1934), the p at which so few as x of n have the probability 5 %. With x = 0 it is small and not zero
+// (3/n); with n = 0 nothing is known, and it is 1.
+func upper(x, n int) float64 {
 	if x >= n {
 		return 1
 	}

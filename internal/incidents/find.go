@@ -7,9 +7,6 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// confidence is that of the upper bounds of the normal rate.
-const confidence = 0.95
-
 // A problem of a whole model is compared with nothing but its past: there must be enough of it.
 const minPast = 4 // windows
 
@@ -146,10 +143,22 @@ func (c Config) best(s *sample, usual func(group) float64) (best outbreak, ok bo
 	if len(groups) == 0 || groups[0].devices < c.MinDevices {
 		return best, false
 	}
+	better := func(o outbreak) bool {
+		return o.gain > best.gain+convincing*float64(max(0, o.specific()-best.specific()))
+	}
 	for _, g := range groups {
-		o, significant := c.test(s, groups[0], g, usual)
-		if significant && (!ok || o.gain > best.gain+convincing*float64(max(0, g.specific()-best.specific()))) {
+		if o, significant := c.test(s, groups[0], g, usual); significant && (!ok || better(o)) {
 			best, ok = o, true
+		}
+	}
+	if !ok || best.specific() > 0 {
+		return best, ok
+	}
+	// The model is worse than it was before. That a part of it explains this need not be proven against the rest of it.
+	for _, g := range groups[1:] {
+		o := outbreak{group: g, gain: gain(s, groups[0], g), normal: best.normal}
+		if c.exceeds(&o, c.WholeRatio, s.tests) && g.affected >= c.MinAffected && better(o) {
+			best = o
 		}
 	}
 	return best, ok
@@ -170,13 +179,13 @@ func (c Config) test(s *sample, all, g group, usual func(group) float64) (outbre
 	}
 	o.normal = c.Floor
 	if past > 0 {
-		o.normal = max(o.normal, upper(min(all.before+s.moved, past), past, confidence))
+		o.normal = max(o.normal, upper(min(all.before+s.moved, past), past))
 		if own := past * g.devices / max(all.devices, 1); own > 0 {
-			o.normal = max(o.normal, upper(min(g.before, own), own, confidence))
+			o.normal = max(o.normal, upper(min(g.before, own), own))
 		}
 	}
 	if !whole {
-		o.normal = max(o.normal, upper(all.affected-g.affected, all.devices-g.devices, confidence))
+		o.normal = max(o.normal, upper(all.affected-g.affected, all.devices-g.devices))
 	}
 	if !c.exceeds(&o, ratio, s.tests) {
 		return o, false

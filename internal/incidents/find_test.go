@@ -59,7 +59,7 @@ func TestTheUpperBoundCovers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 5000).Draw(t, "n")
 		x := rapid.IntRange(0, n-1).Draw(t, "x")
-		p := upper(x, n, 0.95)
+		p := upper(x, n)
 		if p <= float64(x)/float64(n) || p > 1 {
 			t.Fatalf("upper bound %v of %d of %d", p, x, n)
 		}
@@ -67,10 +67,10 @@ func TestTheUpperBoundCovers(t *testing.T) {
 			t.Fatalf("so few as %d of %d at %v have the probability %v, want 0.05", x, n, p, at)
 		}
 	})
-	if p := upper(0, 1000, 0.95); math.Abs(p-0.002991) > 1e-5 { // the rule of three
+	if p := upper(0, 1000); math.Abs(p-0.002991) > 1e-5 { // the rule of three
 		t.Errorf("upper bound of 0 in 1000 is %v", p)
 	}
-	if p := upper(0, 0, 0.95); p != 1 {
+	if p := upper(0, 0); p != 1 {
 		t.Errorf("upper bound of nothing is %v", p)
 	}
 }
@@ -301,12 +301,16 @@ func TestMaintenanceIsComparedAtEqualAge(t *testing.T) {
 
 func TestTheRateAtAnAge(t *testing.T) {
 	now := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
-	if got := class(now.Add(-100*24*time.Hour), now); got != 1 {
+	if got := (&ages{step: 7 * 24 * time.Hour}).class(now.Add(-100*24*time.Hour), now); got != 14 {
 		t.Errorf("class %d", got)
 	}
 	a := ages{group: map[int]int{0: 50, 3: 50}, others: map[int]int{0: 1000, 3: 1000}, had: map[int]int{3: 500}}
 	if r := a.rate(); r < 0.25 || r > 0.28 {
 		t.Errorf("rate %v, want a little above a quarter", r)
+	}
+	a = ages{group: map[int]int{7: 10}, others: map[int]int{6: 100, 7: 100, 8: 100}, had: map[int]int{6: 80}}
+	if r := a.rate(); r < 0.8 || r > 0.9 {
+		t.Errorf("rate %v: what is due is not due on the day", r)
 	}
 	for name, a := range map[string]ages{"nobody else is so old": {group: map[int]int{9: 10}}, "too few are": {group: map[int]int{9: 10}, others: map[int]int{9: 19}},
 		"the age is not known": {group: map[int]int{-1: 10}, others: map[int]int{-1: 1000}}} {

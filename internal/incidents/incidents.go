@@ -150,7 +150,7 @@ func (n *Incidents) Run(ctx context.Context) error {
 			err = n.Refresh(ctx, now)
 		}
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop: whatever failed, failed of that
+			return nil // told to stop: whatever failed, failed of that
 		}
 		if err != nil && !failing {
 			n.log.Warn("incidents are not looked after, trying again", "err", err)

@@ -17,7 +17,8 @@ const baselineFor = time.Hour
 // baseline is what a tenant's cases of before the window say.
 type baseline struct {
 	at     time.Time
-	from   time.Time // since when cases were observed
+	first  time.Time // when the first case there is was opened
+	from   time.Time // since when cases are counted
 	to     time.Time
 	counts []fleet.GroupCount
 }
@@ -132,7 +133,7 @@ func (n *Incidents) before(ctx context.Context, tenant string, to, now time.Time
 	if err != nil {
 		return baseline{}, err
 	}
-	b := baseline{at: now, from: to.Add(-n.cfg.History), to: to}
+	b := baseline{at: now, first: first, from: to.Add(-n.cfg.History), to: to}
 	if first.IsZero() || first.After(b.from) {
 		b.from = first
 	}
@@ -145,7 +146,7 @@ func (n *Incidents) before(ctx context.Context, tenant string, to, now time.Time
 	return b, nil
 }
 
-// samples puts together what is known of each problem: the devices there are, without those that an open incident has or an agent said to be none.
+// samples puts together what is known of each problem: the devices there are, without those that are settled.
 func (n *Incidents) samples(tenant string, models map[string]*crowd, counts []fleet.GroupCount, b baseline, now time.Time) map[problemOf]*sample {
 	out := map[problemOf]*sample{}
 	cells := map[problemOf]map[place]*cell{}
@@ -204,14 +205,15 @@ func (n *Incidents) samples(tenant string, models map[string]*crowd, counts []fl
 	return out
 }
 
-// settled reports whether the problem of these devices is that of an open incident, or was lately said to be none.
+// settled reports whether the problem of these devices is that of an open incident, or of one that an agent closed lately: its
+// cases would make it again.
 func (n *Incidents) settled(tenant string, p problemOf, at place, now time.Time) bool {
 	c := fleet.Case{Device: fleet.DeviceKey{Tenant: tenant}, Model: p.model, Problem: p.problem, Firmware: at.firmware, Batch: at.batch}
 	list := *n.known.Load()
 	for k := range list {
 		i := &list[k]
-		none := i.State == fleet.IncidentClosed && i.FixedAt.IsZero() && now.Sub(i.ClosedAt) < n.cfg.Window
-		if i.Matches(&c) && (i.State == fleet.IncidentOpen || none) {
+		lately := i.State == fleet.IncidentClosed && now.Sub(i.ClosedAt) < n.cfg.Window
+		if i.Matches(&c) && (i.State == fleet.IncidentOpen || lately) {
 			return true
 		}
 	}

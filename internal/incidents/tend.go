@@ -44,7 +44,7 @@ func (n *Incidents) adopt(ctx context.Context, i *fleet.Incident, now time.Time)
 					return fmt.Errorf("call off the visit for case %q: %w", c.ID, err)
 				}
 			}
-			if err := n.deps.Cases.Adopt(ctx, c.Device.Tenant, c.ID, i.ID, actorRules, i.Title, now); err != nil {
+			if err := n.deps.Cases.Adopt(ctx, c.Device.Tenant, c.ID, i.ID, actorIncidents, i.Title, now); err != nil {
 				return fmt.Errorf("adopt case %q: %w", c.ID, err)
 			}
 			worst = max(worst, c.Severity)
@@ -72,7 +72,7 @@ func (n *Incidents) release(ctx context.Context, i *fleet.Incident, now time.Tim
 		return err
 	}
 	for k := range list {
-		if err := n.deps.Cases.Release(ctx, i.Tenant, list[k].ID, actorRules, "the incident is closed: "+i.Title, now); err != nil {
+		if err := n.deps.Cases.Release(ctx, i.Tenant, list[k].ID, actorIncidents, "the incident is closed: "+i.Title, now); err != nil {
 			return fmt.Errorf("release case %q: %w", list[k].ID, err)
 		}
 	}

@@ -253,7 +253,7 @@ const counted = `c.tenant = ? AND c.live AND c.severity >= ? AND c.kind IN (?) A
 	AND c.outcome NOT IN ('duplicate', 'false_alarm', 'no_fault_found')`
 
 // GroupCounts counts the devices of a tenant that had a problem begin in from <= time < to, by problem, model, firmware and batch. A
-// device counts once in each part of that time, parts being of length part from from on.
+// device counts once in each part of that time; parts are that long, the first begins at from.
 func (s *Store) GroupCounts(ctx context.Context, tenant string, from, to time.Time, part time.Duration) ([]fleet.GroupCount, error) {
 	var rows []struct {
 		Model, Problem, Firmware, Batch string
