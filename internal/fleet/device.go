@@ -19,6 +19,9 @@ type Device struct {
 	InstalledAt   time.Time
 	WarrantyUntil time.Time
 	Seller        string
+	// Contract is who insures it beyond that ("Hausrat Plus"), until ContractUntil.
+	Contract      string
+	ContractUntil time.Time
 	OwnedSince    time.Time // since when it is the present owner's; zero: always
 	Revoked       bool      // no credential of it is valid any more
 }

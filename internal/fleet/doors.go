@@ -97,6 +97,7 @@ type ProvisioningKey struct {
 type ClaimCode struct {
 	Device    DeviceKey
 	Hash      []byte
+	Transfer  bool // it also works for a device that belongs to somebody else
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero: never
 	UsedAt    time.Time
@@ -129,6 +130,7 @@ const (
 	ActionServiced     = "serviced"
 	ActionMaintenance  = "maintenance_changed"
 	ActionStored       = "storage_changed"
+	ActionOwner        = "owner_changed"
 
 	// Of people the subject is the person's id.
 	ActionPersonMade  = "person_made"
@@ -139,6 +141,8 @@ const (
 	ActionConsent     = "consent_given"
 	ActionConsentEnd  = "consent_withdrawn"
 	ActionHousehold   = "household_changed"
+	ActionSignedIn    = "signed_in"
+	ActionSignedOut   = "session_ended"
 )
 
 // SecurityFilter selects security events of one tenant, newest first.

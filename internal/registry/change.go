@@ -22,7 +22,7 @@ func (r *Registry) Register(ctx context.Context, d fleet.Device) (secret string,
 	if err := r.complete(&d, nil); err != nil {
 		return "", err
 	}
-	d.Revoked = false
+	d.Revoked, d.OwnedSince = false, r.now()
 	var creds []fleet.Credential
 	if d.Parent == "" {
 		var c fleet.Credential
@@ -36,7 +36,7 @@ func (r *Registry) Register(ctx context.Context, d fleet.Device) (secret string,
 }
 
 // Import adds or updates many devices in one transaction: all or none. It returns the secrets of those that got one:
-// new devices without a parent. A device that has a valid credential keeps it; use Rotate for another. A revoked
+// new devices without a parent. A device without an owner in the list keeps the one it has. A device that has a valid credential keeps it; use Rotate for another. A revoked
 // device is updated and stays revoked.
 func (r *Registry) Import(ctx context.Context, devices []fleet.Device) (map[fleet.DeviceKey]string, error) {
 	if err := r.Refresh(ctx); err != nil {
@@ -60,7 +60,7 @@ func (r *Registry) Import(ctx context.Context, devices []fleet.Device) (map[flee
 			continue
 		}
 		e, known := r.devices.get(d.Key)
-		d.Revoked = known && e.device.Revoked
+		d.Revoked, d.OwnedSince = known && e.device.Revoked, r.now()
 		if d.Parent == "" && !d.Revoked && (!known || len(valid(e)) == 0) {
 			secret, c := r.newCredential(d.Key)
 			secrets[d.Key] = secret
@@ -70,10 +70,21 @@ func (r *Registry) Import(ctx context.Context, devices []fleet.Device) (map[flee
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	if err := r.save(ctx, all, creds, nil); err != nil {
+	if err := r.save(ctx, all, creds, nil, r.ownerEvents(ctx, all)...); err != nil {
 		return nil, err
 	}
 	return secrets, nil
+}
+
+// ownerEvents tells which devices get another owner.
+func (r *Registry) ownerEvents(ctx context.Context, devices []fleet.Device) (events []fleet.SecurityEvent) {
+	for i := range devices {
+		d := &devices[i]
+		if old, known := r.Device(d.Key); known && d.OwnerID != "" && old.OwnerID != "" && d.OwnerID != old.OwnerID {
+			events = append(events, r.event(actor(ctx), fleet.ActionOwner, d.Key, "from "+old.OwnerID+" to "+d.OwnerID))
+		}
+	}
+	return events
 }
 
 // complete checks a device and copies the category from its model. The parent may be in the same batch.

@@ -85,6 +85,10 @@ func ParseClaimCode(typed string) (string, error) {
 // the device's owner. It is not kept and cannot be shown again. It is good until expires; the zero time means for ever, for
 // codes that are printed into the box. An unknown device is CodeNotFound, a revoked one CodeInvalid; then no code is made.
 func (r *Registry) ClaimCodes(ctx context.Context, keys []fleet.DeviceKey, expires time.Time) (map[fleet.DeviceKey]string, error) {
+	return r.claimCodes(ctx, keys, expires, false)
+}
+
+func (r *Registry) claimCodes(ctx context.Context, keys []fleet.DeviceKey, expires time.Time, transfer bool) (map[fleet.DeviceKey]string, error) {
 	if err := r.Refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -104,8 +108,13 @@ func (r *Registry) ClaimCodes(ctx context.Context, keys []fleet.DeviceKey, expir
 		for _, key := range keys {
 			code := newClaimCode()
 			out[key] = code[:5] + "-" + code[5:]
-			codes = append(codes, fleet.ClaimCode{Device: key, Hash: r.claimHash(key.Tenant, code), CreatedAt: r.now(), ExpiresAt: expires})
-			events = append(events, r.event(actor(ctx), fleet.ActionClaimCode, key, ""))
+			codes = append(codes, fleet.ClaimCode{Device: key, Hash: r.claimHash(key.Tenant, code), CreatedAt: r.now(), ExpiresAt: expires,
+				Transfer: transfer})
+			detail := ""
+			if transfer {
+				detail = "for another owner"
+			}
+			events = append(events, r.event(actor(ctx), fleet.ActionClaimCode, key, detail))
 		}
 		err := r.store.SaveClaimCodes(ctx, codes, events...)
 		if err == nil {
@@ -120,7 +129,8 @@ func (r *Registry) ClaimCodes(ctx context.Context, keys []fleet.DeviceKey, expir
 func (r *Registry) claimHash(tenant, code string) []byte { return r.mac("", "claim", tenant, code) }
 
 // Claim makes a person the owner of the device whose code she typed. CodeInvalid: not a code, or mistyped. CodeNotFound: no such
-// code, used or expired, which nobody is told apart; or no such person. CodeConflict: the device belongs to somebody else.
+// code, used or expired, which nobody is told apart; or no such person. CodeConflict: the device belongs to somebody else, and the code
+// was not made to give it away.
 // Whoever offers this to people limits how often it is tried: 45 bits want that.
 func (r *Registry) Claim(ctx context.Context, tenant, typed, personID string) (fleet.DeviceKey, error) {
 	code, err := ParseClaimCode(typed)

@@ -20,7 +20,8 @@ var regionPattern = regexp.MustCompile(`^[A-Z]{2}(-[A-Z0-9]{1,3})?$`)
 
 // ImportCSV adds and updates the devices of a list: CSV in UTF-8 with commas or semicolons, at most 10,000 rows and 8 MiB.
 // The first line names the columns, in any order: serial and model, and if wanted name, room, region, firmware, hardware, batch,
-// parent (a serial, of the list or registered), owner (a person's id), seller, installed_at and warranty_until (2026-03-31).
+// parent (a serial, of the list or registered), owner (a person's id), seller, contract (who insures it), installed_at, warranty_until and contract_until
+// (2026-03-31).
 // A device that is known keeps what the list leaves empty or out, and its credential. Rows that are right go in, in one
 // transaction; every other is named in the report with its line, its column and what is wrong. The report holds the
 // secrets of new devices. An error means that nothing was taken: CodeInvalid if the list as a whole cannot be used.
@@ -73,7 +74,7 @@ func (r *Registry) importRows(ctx context.Context, rows []row, o ImportOptions) 
 	if len(devices) == 0 {
 		return rep, nil
 	}
-	if err := r.save(ctx, devices, creds, nil, events...); err != nil {
+	if err := r.save(ctx, devices, creds, nil, append(events, r.ownerEvents(ctx, devices)...)...); err != nil {
 		return fleet.ImportReport{}, err
 	}
 	return rep, nil
@@ -128,10 +129,13 @@ func (r *Registry) checkRow(tenant string, w *row) {
 			return
 		}
 		w.d = *old
+		w.d.OwnerID = "" // whose it is may change meanwhile: only what the list says counts
 	}
+	w.d.OwnedSince = r.now()
 	w.d.Key, w.d.Model, w.d.Category = key, model, m.Category
 	for column, to := range map[string]*string{"name": &w.d.Name, "room": &w.d.Room, "region": &w.d.Region, "firmware": &w.d.Firmware,
-		"hardware": &w.d.Hardware, "batch": &w.d.Batch, "parent": &w.d.Parent, "owner": &w.d.OwnerID, "seller": &w.d.Seller} {
+		"hardware": &w.d.Hardware, "batch": &w.d.Batch, "parent": &w.d.Parent, "owner": &w.d.OwnerID, "seller": &w.d.Seller,
+		"contract": &w.d.Contract} {
 		if text := w.cells[column]; text != "" {
 			*to = text
 		}
@@ -146,6 +150,7 @@ func (r *Registry) checkRow(tenant string, w *row) {
 	}
 	w.date("installed_at", &w.d.InstalledAt)
 	w.date("warranty_until", &w.d.WarrantyUntil)
+	w.date("contract_until", &w.d.ContractUntil)
 	if !w.d.WarrantyUntil.IsZero() && w.d.WarrantyUntil.Before(w.d.InstalledAt) {
 		w.fail("warranty_until", "", "the warranty ends before the device was installed")
 	}

@@ -101,6 +101,7 @@ func (r *Registry) take(devices []fleet.Device, credentials []fleet.Credential) 
 			cut = append(cut, key)
 		}
 	}
+	r.takeOwners(changed)
 	r.devices.put(changed)
 	return cut
 }

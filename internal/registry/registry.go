@@ -53,7 +53,8 @@ type Store interface {
 	// ask with the next time. When nothing was written it is cheap.
 	LoadRegistry(ctx context.Context, since int64, device func(fleet.Device), credential func(fleet.Credential),
 		person func(fleet.Person), key func(fleet.ProvisioningKey)) (int64, error)
-	// SaveRegistry makes or replaces all of it in one transaction, the security events with it, as everywhere below.
+	// SaveRegistry makes or replaces all of it in one transaction, the security events with it, as everywhere below. A device
+	// whose OwnerID is empty keeps the owner it has; of one that gets another, OwnedSince is when.
 	SaveRegistry(ctx context.Context, devices []fleet.Device, credentials []fleet.Credential, people []fleet.Person,
 		events ...fleet.SecurityEvent) error
 	// RevokeCredentials ends all credentials of a device but the one named keep; with an empty keep it marks the device
@@ -69,6 +70,8 @@ type Store interface {
 	Provisioning
 	Facts
 	People
+	Owners
+	Sessions
 }
 
 // Provisioning is what first contact and claiming need of SQL.
@@ -79,7 +82,7 @@ type Provisioning interface {
 	// SaveClaimCodes is CodeConflict if another device has one of the codes.
 	SaveClaimCodes(ctx context.Context, codes []fleet.ClaimCode, events ...fleet.SecurityEvent) error
 	// Claim makes a person the owner of the device of the code; CodeNotFound without a valid code, CodeConflict if it is
-	// somebody else's.
+	// somebody else's and the code was not made for a transfer.
 	Claim(ctx context.Context, tenant string, hash []byte, personID string, e fleet.SecurityEvent) (fleet.DeviceKey, error)
 	// SecurityEvents returns events of a tenant, newest first.
 	SecurityEvents(ctx context.Context, f fleet.SecurityFilter) ([]fleet.SecurityEvent, error)
@@ -111,6 +114,7 @@ type Registry struct {
 	devices      shards[*entry]
 	people       shards[*fleet.Person] // by tenant and person id
 	households   shards[[]*fleet.Person]
+	owned        shards[[]fleet.DeviceKey] // by tenant and person id
 	provisioning provisioningKeys
 
 	mu       sync.Mutex // one refresh at a time
@@ -147,6 +151,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Registry, error) {
 	r.devices.init()
 	r.people.init()
 	r.households.init()
+	r.owned.init()
 	r.observed.pending = map[fleet.DeviceKey]string{}
 	r.uses.writing = make(chan struct{}, 1)
 	r.changed = make(chan struct{}, 1)

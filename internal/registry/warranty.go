@@ -133,6 +133,9 @@ func (c *countryTerms) offers(d *fleet.Device) (out []offer) {
 		maker.until = installed.plus(c.warranty[i].months)
 	}
 	add(maker)
+	if !d.ContractUntil.IsZero() {
+		add(offer{kind: coverContract, by: "insurer", name: d.Contract, until: dayOf(d.ContractUntil.UTC())})
+	}
 	if c.statutory.months > 0 && installed != 0 {
 		law := offer{kind: coverStatutory, by: c.seller, name: d.Seller, until: installed.plus(c.statutory.months)}
 		if c.seller == "maker" {

@@ -21,6 +21,7 @@ type claimRow struct {
 	CreatedAt     int64  `bun:"created_at"`
 	ExpiresAt     int64  `bun:"expires_at"`
 	UsedAt        int64  `bun:"used_at"`
+	Transfer      bool   `bun:"transfer"`
 }
 
 // SaveClaimCodes gives devices claim codes in place of those they had. CodeConflict if another device has the same code.
@@ -30,10 +31,10 @@ func (s *Store) SaveClaimCodes(ctx context.Context, codes []fleet.ClaimCode, eve
 			rows := make([]claimRow, len(part))
 			for i, c := range part {
 				rows[i] = claimRow{Tenant: c.Device.Tenant, Serial: c.Device.Serial, Hash: hex.EncodeToString(c.Hash),
-					CreatedAt: toMS(c.CreatedAt), ExpiresAt: toMS(c.ExpiresAt), UsedAt: toMS(c.UsedAt)}
+					CreatedAt: toMS(c.CreatedAt), ExpiresAt: toMS(c.ExpiresAt), UsedAt: toMS(c.UsedAt), Transfer: c.Transfer}
 			}
 			q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, serial) DO UPDATE")
-			if _, err := setExcluded(q, []string{"hash", "created_at", "expires_at", "used_at"}).Exec(ctx); err != nil {
+			if _, err := setExcluded(q, []string{"hash", "created_at", "expires_at", "used_at", "transfer"}).Exec(ctx); err != nil {
 				return err
 			}
 		}
@@ -43,7 +44,7 @@ func (s *Store) SaveClaimCodes(ctx context.Context, codes []fleet.ClaimCode, eve
 
 // Claim makes a person the owner of the device that has the code with this hash, at the event's time, and uses the code up. The
 // event is completed with the device. CodeNotFound: there is no such code, or it is used or expired, or its device is
-// revoked; CodeConflict: the device belongs to somebody else.
+// revoked; CodeConflict: the device belongs to somebody else and the code was not made for a transfer.
 func (s *Store) Claim(ctx context.Context, tenant string, hash []byte, personID string, e fleet.SecurityEvent) (key fleet.DeviceKey, err error) {
 	err = s.write(ctx, fmt.Sprintf("claim a device for %q", personID), func(tx bun.Tx) error {
 		var code claimRow
@@ -61,15 +62,17 @@ func (s *Store) Claim(ctx context.Context, tenant string, hash []byte, personID 
 		switch {
 		case d.Revoked:
 			return fleet.Errorf(fleet.CodeNotFound, "there is no such code, or it was used, or it has expired")
-		case d.OwnerID != "" && d.OwnerID != personID:
+		case d.OwnerID != "" && d.OwnerID != personID && !code.Transfer:
 			return fleet.Errorf(fleet.CodeConflict, "the device belongs to somebody else")
 		}
 		rev, err := nextRevision(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE devices SET owner_id = ?, rev = ? WHERE tenant = ? AND serial = ?",
-			personID, rev, tenant, code.Serial); err != nil {
+		if d.OwnerID != "" && d.OwnerID != personID {
+			e.Detail = "from " + d.OwnerID
+		}
+		if err := giveDevice(ctx, tx, &d, personID, toMS(e.At), rev); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE claim_codes SET used_at = ? WHERE tenant = ? AND serial = ?",

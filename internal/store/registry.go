@@ -47,7 +47,8 @@ func (s *Store) LoadRegistry(ctx context.Context, since int64, device func(fleet
 // loadDevices scans by hand: a hundred thousand rows at every start are worth it.
 func loadDevices(ctx context.Context, tx bun.Tx, since int64, each func(fleet.Device)) error {
 	rows, err := tx.QueryContext(ctx, `SELECT tenant, serial, model, category, name, room, region, firmware, hardware, batch,
-		parent, owner_id, seller, installed_at, warranty_until, revoked, owned_since FROM devices WHERE rev > ?`, since)
+		parent, owner_id, seller, installed_at, warranty_until, revoked, owned_since,
+		contract, contract_until FROM devices WHERE rev > ?`, since)
 	if err != nil {
 		return fmt.Errorf("devices: %w", err)
 	}
@@ -55,7 +56,8 @@ func loadDevices(ctx context.Context, tx bun.Tx, since int64, each func(fleet.De
 	var r deviceRow
 	for rows.Next() {
 		if err := rows.Scan(&r.Tenant, &r.Serial, &r.Model, &r.Category, &r.Name, &r.Room, &r.Region, &r.Firmware,
-			&r.Hardware, &r.Batch, &r.Parent, &r.OwnerID, &r.Seller, &r.InstalledAt, &r.WarrantyUntil, &r.Revoked, &r.OwnedSince); err != nil {
+			&r.Hardware, &r.Batch, &r.Parent, &r.OwnerID, &r.Seller, &r.InstalledAt, &r.WarrantyUntil, &r.Revoked, &r.OwnedSince,
+			&r.Contract, &r.ContractUntil); err != nil {
 			return fmt.Errorf("devices: %w", err)
 		}
 		each(r.device())
@@ -84,7 +86,8 @@ func loadCredentials(ctx context.Context, tx bun.Tx, since int64, each func(flee
 }
 
 // SaveRegistry writes people, devices and credentials in one transaction: each row is made or replaced, but of a person who
-// exists only the profile and the household are. Any of them may be empty. A credential of an unknown device is an error and nothing is written. The security events
+// exists only the profile and the household are, and a device whose owner is empty keeps the one it has. Of a device that gets
+// another owner OwnedSince is when. Any of them may be empty. A credential of an unknown device is an error and nothing is written. The security events
 // are written with them.
 func (s *Store) SaveRegistry(ctx context.Context, devices []fleet.Device, credentials []fleet.Credential,
 	people []fleet.Person, events ...fleet.SecurityEvent) error {
@@ -116,17 +119,27 @@ func nextRevision(ctx context.Context, tx bun.Tx) (rev int64, err error) {
 }
 
 var deviceColumns = []string{"model", "category", "name", "room", "region", "firmware", "hardware", "batch", "parent",
-	"owner_id", "seller", "installed_at", "warranty_until", "revoked", "owned_since", "rev"}
+	"seller", "installed_at", "warranty_until", "revoked", "contract", "contract_until", "rev"}
 
+// saveDevices leaves a device whose owner is not named the one it has.
 func saveDevices(ctx context.Context, tx bun.Tx, devices []fleet.Device, rev int64) error {
 	for part := range slices.Chunk(devices, chunk) {
 		rows := make([]deviceRow, len(part))
 		for i := range part {
 			rows[i] = deviceToRow(&part[i], rev)
 		}
+		changes, err := newOwners(ctx, tx, rows)
+		if err != nil {
+			return err
+		}
 		q := tx.NewInsert().Model(&rows).On("CONFLICT (tenant, serial) DO UPDATE")
-		if _, err := setExcluded(q, deviceColumns).Exec(ctx); err != nil {
+		q = setExcluded(q, deviceColumns).Set("owner_id = CASE EXCLUDED.owner_id WHEN '' THEN ?TableAlias.owner_id ELSE EXCLUDED.owner_id END").
+			Set("owned_since = CASE EXCLUDED.owner_id WHEN '' THEN ?TableAlias.owned_since ELSE EXCLUDED.owned_since END")
+		if _, err := q.Exec(ctx); err != nil {
 			return fmt.Errorf("devices: %w", err)
+		}
+		if err := writeOwnerships(ctx, tx, changes); err != nil {
+			return err
 		}
 	}
 	return nil

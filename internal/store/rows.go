@@ -31,6 +31,8 @@ type deviceRow struct {
 	WarrantyUntil int64  `bun:"warranty_until"`
 	Revoked       bool   `bun:"revoked"`
 	OwnedSince    int64  `bun:"owned_since"`
+	Contract      string `bun:"contract"`
+	ContractUntil int64  `bun:"contract_until"`
 	Rev           int64  `bun:"rev"`
 }
 
@@ -38,14 +40,15 @@ func deviceToRow(d *fleet.Device, rev int64) deviceRow {
 	return deviceRow{Tenant: d.Key.Tenant, Serial: d.Key.Serial, Model: d.Model, Category: d.Category, Name: d.Name,
 		Room: d.Room, Region: d.Region, Firmware: d.Firmware, Hardware: d.Hardware, Batch: d.Batch, Parent: d.Parent,
 		OwnerID: d.OwnerID, Seller: d.Seller, InstalledAt: toMS(d.InstalledAt), WarrantyUntil: toMS(d.WarrantyUntil),
-		Revoked: d.Revoked, OwnedSince: toMS(d.OwnedSince), Rev: rev}
+		Revoked: d.Revoked, OwnedSince: toMS(d.OwnedSince), Contract: d.Contract, ContractUntil: toMS(d.ContractUntil), Rev: rev}
 }
 
 func (r *deviceRow) device() fleet.Device {
 	return fleet.Device{Key: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, Model: r.Model, Category: r.Category,
 		Name: r.Name, Room: r.Room, Region: r.Region, Firmware: r.Firmware, Hardware: r.Hardware, Batch: r.Batch,
 		Parent: r.Parent, OwnerID: r.OwnerID, Seller: r.Seller, InstalledAt: fromMS(r.InstalledAt),
-		WarrantyUntil: fromMS(r.WarrantyUntil), Revoked: r.Revoked, OwnedSince: fromMS(r.OwnedSince)}
+		WarrantyUntil: fromMS(r.WarrantyUntil), Revoked: r.Revoked, OwnedSince: fromMS(r.OwnedSince),
+		Contract: r.Contract, ContractUntil: fromMS(r.ContractUntil)}
 }
 
 type credentialRow struct {

@@ -74,6 +74,9 @@ CREATE TABLE incident_audit (
 
 -- People: how they want to hear, what they agreed to, whose a device was and when.
 ALTER TABLE devices ADD COLUMN owned_since BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN contract TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN contract_until BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE claim_codes ADD COLUMN transfer BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE people ADD COLUMN household_rank BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE people ADD COLUMN preferences TEXT NOT NULL DEFAULT '[]'; -- JSON
 ALTER TABLE people ADD COLUMN digest_day BIGINT NOT NULL DEFAULT 0;
@@ -124,14 +127,25 @@ CREATE TABLE sessions (
 CREATE UNIQUE INDEX sessions_hash ON sessions (hash);
 CREATE INDEX sessions_person ON sessions (tenant, person_id);
 
--- Service partners and their work orders.
-CREATE TABLE partners (
-    tenant  TEXT NOT NULL,
-    id      TEXT NOT NULL,
-    name    TEXT NOT NULL,
-    partner TEXT NOT NULL, -- JSON
+-- Links that work once and were used. A row may go when the link has expired.
+CREATE TABLE used_links (
+    tenant     TEXT   NOT NULL,
+    id         TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL,
     PRIMARY KEY (tenant, id)
 );
+CREATE INDEX used_links_expire ON used_links (expires_at);
+
+-- Service partners and their work orders.
+CREATE TABLE partners (
+    tenant  TEXT   NOT NULL,
+    id      TEXT   NOT NULL,
+    name    TEXT   NOT NULL,
+    partner TEXT   NOT NULL, -- JSON
+    rev     BIGINT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+INSERT INTO revisions (name, value) VALUES ('partners', 0);
 
 CREATE TABLE orders (
     tenant     TEXT   NOT NULL,
@@ -205,6 +219,8 @@ DROP TABLE rule_records;
 DROP TABLE answers;
 DROP TABLE orders;
 DROP TABLE partners;
+DELETE FROM revisions WHERE name = 'partners';
+DROP TABLE used_links;
 DROP TABLE sessions;
 DROP TABLE ownerships;
 DROP TABLE consents;
@@ -245,6 +261,9 @@ ALTER TABLE people DROP COLUMN digest_hour;
 ALTER TABLE people DROP COLUMN digest_day;
 ALTER TABLE people DROP COLUMN preferences;
 ALTER TABLE people DROP COLUMN household_rank;
+ALTER TABLE claim_codes DROP COLUMN transfer;
+ALTER TABLE devices DROP COLUMN contract_until;
+ALTER TABLE devices DROP COLUMN contract;
 ALTER TABLE devices DROP COLUMN owned_since;
 ALTER TABLE cases DROP COLUMN care;
 ALTER TABLE cases DROP COLUMN cause_rule;
