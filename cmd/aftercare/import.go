@@ -24,7 +24,7 @@ func newDeviceImport() *cobra.Command {
 		})
 	cmd.Long = `Registers or updates the devices of a list: CSV in UTF-8 with commas or semicolons, at most 10,000 rows. The first line names the
 columns, in any order: serial and model, and if wanted name, room, region (DE-BY), firmware, hardware, batch, parent (serial of
-the base station), owner (id), seller, installed_at and warranty_until (2026-03-31). FILE "-" is the standard input.
+the base station), owner (id), seller, contract (who insures it), installed_at, warranty_until and contract_until (2026-03-31). FILE "-" is the standard input.
 
 Rows that are right go in, all others are printed with line and column, and the exit code is 1. A device that is known keeps its
 credential and what the list leaves empty. The credentials of new devices are written to the file given with --out (mode 0600) or,

@@ -11,16 +11,22 @@ import (
 
 // Register adds one device and returns its secret, which is not kept and cannot be shown again. The secret is empty for a
 // device with a parent: the parent speaks for it. A device that exists is CodeConflict, unless it was revoked: then it is
-// taken back, with a new secret.
+// taken back, with a new secret and the owner named, or none.
 func (r *Registry) Register(ctx context.Context, d fleet.Device) (secret string, err error) {
 	if err := r.Refresh(ctx); err != nil {
 		return "", err
 	}
-	if old, ok := r.Device(d.Key); ok && !old.Revoked {
+	old, known := r.Device(d.Key)
+	if known && !old.Revoked {
 		return "", fleet.Errorf(fleet.CodeConflict, "device %q is registered already: give it a new secret instead", d.Key)
 	}
 	if err := r.complete(&d, nil); err != nil {
 		return "", err
+	}
+	if known && d.OwnerID == "" { // who had it before must not hear of it any more
+		if err := r.store.SetOwner(ctx, d.Key, "", r.event(actor(ctx), fleet.ActionOwner, d.Key, "")); err != nil {
+			return "", err
+		}
 	}
 	d.Revoked, d.OwnedSince = false, r.now()
 	var creds []fleet.Credential

@@ -20,7 +20,7 @@ const (
 
 // columns are what a list's header may name, in the order in which a row is checked.
 var columns = []string{"serial", "model", "name", "room", "region", "firmware", "hardware", "batch", "parent", "owner", "seller",
-	"installed_at", "warranty_until"}
+	"installed_at", "warranty_until", "contract", "contract_until"}
 
 // row is one line of a list.
 type row struct {

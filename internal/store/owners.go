@@ -25,7 +25,7 @@ type owned struct {
 	Serial  string
 	OwnerID string
 	Before  bool  // it has, or had, an owner
-	Last    int64 // when the last ownership began
+	Last    int64 // when the last ownership began or ended
 	Since   int64 // devices.owned_since
 }
 
@@ -41,7 +41,7 @@ func newOwners(ctx context.Context, tx bun.Tx, rows []deviceRow) (changes []owne
 	have := map[fleet.DeviceKey]owned{}
 	for tenant, list := range serials {
 		var found []owned
-		err := tx.NewRaw(`SELECT d.serial, d.owner_id, d.owned_since AS since, count(o.serial) > 0 AS before, coalesce(max(o.from_at), 0) AS last
+		err := tx.NewRaw(`SELECT d.serial, d.owner_id, d.owned_since AS since, count(o.serial) > 0 AS before, coalesce(max(CASE WHEN o.to_at > o.from_at THEN o.to_at ELSE o.from_at END), 0) AS last
 			FROM devices d LEFT JOIN ownerships o ON o.tenant = d.tenant AND o.serial = d.serial
 			WHERE d.tenant = ? AND d.serial IN (?) GROUP BY d.tenant, d.serial, d.owner_id, d.owned_since`, tenant, bun.List(list)).Scan(ctx, &found)
 		if err != nil {
@@ -104,7 +104,7 @@ func giveDevice(ctx context.Context, tx bun.Tx, d *deviceRow, personID string, a
 		return nil
 	}
 	var o owned
-	err := tx.NewRaw("SELECT count(*) > 0 AS before, coalesce(max(from_at), 0) AS last FROM ownerships WHERE tenant = ? AND serial = ?", d.Tenant, d.Serial).Scan(ctx, &o)
+	err := tx.NewRaw("SELECT count(*) > 0 AS before, coalesce(max(CASE WHEN to_at > from_at THEN to_at ELSE from_at END), 0) AS last FROM ownerships WHERE tenant = ? AND serial = ?", d.Tenant, d.Serial).Scan(ctx, &o)
 	if err != nil {
 		return fmt.Errorf("ownerships: %w", err)
 	}
