@@ -318,7 +318,7 @@ func TestGoneTakesTheEndpointOut(t *testing.T) {
 
 func TestNoOwner(t *testing.T) {
 	b := newBench(t, nil)
-	_, err := b.registry.Import(t.Context(), []fleet.Device{{Key: key, Model: "washer-w7"}})
+	err := b.registry.SetOwner(t.Context(), key, "")
 	must(t, err)
 	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))

@@ -15,8 +15,9 @@ import (
 )
 
 func serials(p process, who string) string {
-	var out []string
-	for _, d := range p.DevicesOf("demo", who) {
+	devices := p.DevicesOf("demo", who)
+	out := make([]string, 0, len(devices))
+	for _, d := range devices {
 		out = append(out, d.Key.Serial)
 	}
 	return strings.Join(out, " ")
