@@ -26,7 +26,7 @@ import (
 // Config bounds the loop and says when a phone stays quiet.
 type Config struct {
 	Poll        time.Duration `mapstructure:"poll" help:"how often to look for messages that are due"`
-	Batch       int           `mapstructure:"batch" help:"messages taken at once"`
+	Batch       int           `mapstructure:"batch" help:"messages taken at once for each channel"`
 	Lease       time.Duration `mapstructure:"lease" help:"after so long a message that a killed process was sending is sent by another; at least outreach.send_timeout and a margin"`
 	SendTimeout time.Duration `mapstructure:"send_timeout" help:"longest time of one try"`
 	Workers     int           `mapstructure:"workers" help:"sends at once on each channel"`
@@ -40,7 +40,7 @@ type Config struct {
 
 // DefaultConfig holds phone messages from 21 to 7 and looks once a second.
 func DefaultConfig() Config {
-	return Config{Poll: time.Second, Batch: 64, Lease: 45 * time.Second, SendTimeout: 20 * time.Second, Workers: 8, Queue: 256,
+	return Config{Poll: time.Second, Batch: 256, Lease: 45 * time.Second, SendTimeout: 20 * time.Second, Workers: 16, Queue: 256,
 		QuietFrom: 21, QuietUntil: 7, QuietChannels: []string{"ntfy"}}
 }
 
@@ -74,9 +74,12 @@ type Channel interface {
 // Outbox is where message rows come from and go. A leased row belongs to the caller until the lease ends. Deliver ends a row
 // in one transaction: what became of it, the inbox message if there is one, the rows that follow; it writes nothing when the
 // row was ended before. RetryOutbox puts a row off after a try and counts it in Attempts, PutOffOutbox puts one off that was
-// not tried; a lease alone counts nothing.
+// not tried; a lease alone counts nothing. LeaseChannel leases what is for one channel ("": for none yet), OutboxChannels says which
+// channels rows are for.
 type Outbox interface {
 	LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error)
+	LeaseChannel(ctx context.Context, channel string, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error)
+	OutboxChannels(ctx context.Context) ([]string, error)
 	Deliver(ctx context.Context, id string, inbox *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error
 	RetryOutbox(ctx context.Context, id string, due time.Time, errText string) error
 	PutOffOutbox(ctx context.Context, id string, due time.Time, reason string) error
@@ -120,12 +123,12 @@ type Outreach struct {
 	channels map[string]Channel
 	names    []string // of the channels
 	metrics  *metrics
-	wake     chan struct{}
+	bells    bells
 }
 
 // New returns an Outreach that does nothing until Run. The configuration must be valid.
 func New(c Config, d Deps) *Outreach {
-	o := &Outreach{config: c, deps: d, channels: map[string]Channel{}, metrics: newMetrics(d.Registerer), wake: make(chan struct{}, 1)}
+	o := &Outreach{config: c, deps: d, channels: map[string]Channel{}, metrics: newMetrics(d.Registerer)}
 	if o.now = d.Now; o.now == nil {
 		o.now = time.Now
 	}
@@ -134,13 +137,6 @@ func New(c Config, d Deps) *Outreach {
 		o.names = append(o.names, ch.Name())
 	}
 	slices.Sort(o.names)
+	o.bells = newBells(o.names)
 	return o
-}
-
-// Wake makes Run look for due rows now: to be called after a commit that wrote some. It never blocks.
-func (o *Outreach) Wake() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
 }

@@ -10,10 +10,10 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// Records is where record rows come from. FinishOutbox ends one, DeadOutbox gives one up.
+// Records is where record rows come from. FinishAllOutbox ends some, DeadOutbox gives one up.
 type Records interface {
 	LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error)
-	FinishOutbox(ctx context.Context, id, reason string) error
+	FinishAllOutbox(ctx context.Context, ids []string) error
 	DeadOutbox(ctx context.Context, id, reason string) error
 }
 
@@ -70,7 +70,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-const relayBatch = 128
+const relayBatch = 512
 
 // pass relays one batch and reports whether there may be more.
 func (r *Relay) pass(ctx context.Context, now time.Time) (bool, error) {
@@ -79,7 +79,7 @@ func (r *Relay) pass(ctx context.Context, now time.Time) (bool, error) {
 		return false, err
 	}
 	notices := make([]fleet.Notice, 0, len(rows))
-	good := rows[:0:0]
+	done := make([]string, 0, len(rows))
 	for _, row := range rows {
 		var n fleet.Notice
 		if err := json.Unmarshal(row.Body, &n); err != nil {
@@ -89,17 +89,15 @@ func (r *Relay) pass(ctx context.Context, now time.Time) (bool, error) {
 			}
 			continue
 		}
-		notices, good = append(notices, n), append(good, row)
+		notices, done = append(notices, n), append(done, row.ID)
 	}
 	if len(notices) > 0 {
 		if err := r.changes.Append(ctx, notices); err != nil {
 			return false, fmt.Errorf("append %d notices to the changes stream: %w", len(notices), err)
 		}
 	}
-	for _, row := range good {
-		if err := r.records.FinishOutbox(ctx, row.ID, ""); err != nil {
-			return false, err
-		}
+	if err := r.records.FinishAllOutbox(ctx, done); err != nil {
+		return false, err
 	}
 	return len(rows) == relayBatch, nil
 }

@@ -18,62 +18,125 @@ type job struct {
 	until time.Time // end of the lease
 }
 
-// Run leases due rows and hands each to the workers of its channel, so that a receiver that hangs delays nobody but its own
-// channel; rows that are for no channel yet (the inbox) have workers of their own. Run returns nil when ctx ends, after the
-// sends under way ended and the rows still waiting were given back.
+// bells wake those who lease, by channel.
+type bells map[string]chan struct{}
+
+func newBells(names []string) bells {
+	b := bells{inbox: make(chan struct{}, 1)}
+	for _, n := range names {
+		b[n] = make(chan struct{}, 1)
+	}
+	return b
+}
+
+// Wake makes Run look for due rows now: to be called after a commit that wrote some. It never blocks.
+func (o *Outreach) Wake() {
+	for _, b := range o.bells {
+		select {
+		case b <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Run leases due rows of each channel and hands them to the channel's workers. Each channel has its own of all of this, so
+// that a receiver that hangs, and however many rows wait for it, delay nobody but its own channel; rows that are for no channel yet
+// go through the inbox's. Run returns nil when ctx ends, after the sends under way ended and the rows still waiting were given back.
 func (o *Outreach) Run(ctx context.Context) error {
-	queues := map[string]chan job{}
 	var wg sync.WaitGroup
-	for _, name := range append([]string{inbox}, o.names...) {
+	for name := range o.bells {
 		q := make(chan job, o.config.Queue)
-		queues[name] = q
-		for range o.config.Workers {
+		wg.Go(func() {
+			defer close(q)
+			o.feed(ctx, name, q)
+		})
+		for range o.workers(name) {
 			wg.Go(func() { o.work(ctx, q) })
 		}
 	}
 	wg.Go(func() { o.watchDepth(ctx) })
-	tick := time.NewTicker(o.config.Poll)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		if o.lease(ctx, queues) {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-		case <-o.wake:
-		case <-tick.C:
-		}
-	}
-	for _, q := range queues {
-		close(q)
-	}
 	wg.Wait()
 	return nil
 }
 
-// lease takes one batch and spreads it over the queues; it reports whether there may be more.
-func (o *Outreach) lease(ctx context.Context, queues map[string]chan job) bool {
-	now := o.now()
-	rows, err := o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxMessage, now, o.config.Lease, o.config.Batch)
-	if err != nil {
-		if ctx.Err() == nil {
-			o.deps.Log.Error("outbox not read", "error", err)
-			o.metrics.errors.Inc()
+// inboxWorkers are many because they wait for nobody but the disk, and those who wait for it together share the wait.
+const inboxWorkers = 64
+
+func (o *Outreach) workers(name string) int {
+	if name == inbox {
+		return max(inboxWorkers, o.config.Workers)
+	}
+	return o.config.Workers
+}
+
+// strayEvery is how often rows for channels that are not set up are looked for.
+const strayEvery = time.Minute
+
+// feed leases the due rows of a channel, as fast as its workers take them, until ctx ends.
+func (o *Outreach) feed(ctx context.Context, name string, q chan<- job) {
+	tick := time.NewTicker(o.config.Poll)
+	defer tick.Stop()
+	channel := name
+	if name == inbox {
+		channel = ""
+	}
+	var strays time.Time
+	for ctx.Err() == nil {
+		if o.lease(ctx, channel, q) {
+			continue
 		}
+		if now := o.now(); name == inbox && now.Sub(strays) >= strayEvery {
+			strays = now
+			o.leaseStrays(ctx, q)
+		}
+		select {
+		case <-ctx.Done():
+		case <-o.bells[name]:
+		case <-tick.C:
+		}
+	}
+}
+
+// lease takes one batch of a channel and puts it into its queue; it reports whether there may be more.
+func (o *Outreach) lease(ctx context.Context, channel string, q chan<- job) bool {
+	now := o.now()
+	rows, err := o.deps.Outbox.LeaseChannel(ctx, channel, now, o.config.Lease, o.config.Batch)
+	if err != nil {
+		o.notRead(ctx, err)
 		return false
 	}
 	for _, r := range rows {
-		name := r.Channel
-		if queues[name] == nil {
-			name = inbox // a channel that is not set up: the stages say so
-		}
+		j := job{row: r, until: now.Add(o.config.Lease)}
 		select {
-		case queues[name] <- job{row: r, until: now.Add(o.config.Lease)}:
-		default: // full: its lease ends and it comes back, with no try counted
-			o.metrics.deferred.WithLabelValues(name).Inc()
+		case q <- j:
+		case <-ctx.Done():
+			o.giveBack(ctx, j, now)
 		}
 	}
 	return len(rows) == o.config.Batch
+}
+
+// leaseStrays takes rows for channels that are not set up any more: the stages say so.
+func (o *Outreach) leaseStrays(ctx context.Context, q chan<- job) {
+	names, err := o.deps.Outbox.OutboxChannels(ctx)
+	if err != nil {
+		o.notRead(ctx, err)
+		return
+	}
+	for _, name := range names {
+		if name == "" || o.channels[name] != nil {
+			continue
+		}
+		for ctx.Err() == nil && o.lease(ctx, name, q) {
+		}
+	}
+}
+
+func (o *Outreach) notRead(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		o.deps.Log.Error("outbox not read", "error", err)
+		o.metrics.errors.Inc()
+	}
 }
 
 // Pass handles the rows that are due at now, one after the other in the caller's goroutine, until none is. It is for who replays

@@ -22,30 +22,60 @@ const takenOver = "its lease ended without a result"
 // back like this without an error says so in LastErr, because it may have been sent.
 func (s *Store) LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time.Time, lease time.Duration,
 	limit int) ([]fleet.OutboxRow, error) {
-	due := "kind = ? AND state IN ('pending', 'leased') AND due_at <= ? AND lease_until <= ?"
-	args := []any{string(kind), toMS(now), toMS(now)}
-	// Most polls find nothing: ask a reader before taking the writer's turn.
-	found, err := s.r.NewSelect().Model((*outboxRow)(nil)).Where(due, args...).Exists(ctx)
+	return s.lease(ctx, "kind = ?", string(kind), now, lease, limit)
+}
+
+// LeaseChannel is LeaseOutbox for the rows of one channel, messages to people and operations; "" are those that are for none yet.
+func (s *Store) LeaseChannel(ctx context.Context, channel string, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error) {
+	return s.lease(ctx, kindSent+" AND channel = ?", channel, now, lease, limit)
+}
+
+// OutboxChannels returns the channels that messages and operations wait for or are being sent on.
+func (s *Store) OutboxChannels(ctx context.Context) ([]string, error) {
+	var out []string
+	err := s.r.NewRaw("SELECT DISTINCT channel FROM outbox WHERE "+kindSent+" AND "+stateLive).Scan(ctx, &out)
 	if err != nil {
-		return nil, fmt.Errorf("lease outbox rows of kind %q: %w", kind, err)
+		return nil, fmt.Errorf("channels of outbox rows: %w", err)
 	}
-	if !found {
+	return out, nil
+}
+
+// stateLive are the rows that are neither done nor dead, kindSent those that channels send. Indexes are on exactly these words.
+const (
+	stateLive = "state IN ('pending', 'leased')"
+	kindSent  = "kind IN ('message', 'notify')"
+)
+
+func (s *Store) lease(ctx context.Context, which, arg string, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error) {
+	op := fmt.Sprintf("lease outbox rows of %q", arg)
+	due := which + " AND " + stateLive + " AND due_at <= ? AND lease_until <= ?"
+	at := toMS(now)
+	// Most polls find nothing: ask a reader before taking the writer's turn.
+	var one int
+	err := s.r.DB.QueryRowContext(ctx, "SELECT 1 FROM outbox WHERE "+due+" LIMIT 1", arg, at, at).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	// The condition is repeated outside, so that of two servers that chose the same row only one gets it.
+	query := "UPDATE outbox SET state = 'leased', lease_until = ?," +
+		" last_err = CASE WHEN state = 'leased' AND last_err = '' THEN ? ELSE last_err END" +
+		" WHERE id IN (SELECT id FROM outbox WHERE " + due + " ORDER BY due_at, ord LIMIT ?) AND " + due + " RETURNING *"
 	var rows []outboxRow
-	err = s.write(ctx, fmt.Sprintf("lease outbox rows of kind %q", kind), func(tx bun.Tx) error {
-		ids := tx.NewSelect().Model((*outboxRow)(nil)).Column("id").Where(due, args...).
-			OrderExpr("due_at, ord, id").Limit(limitOr(limit))
-		// The condition is repeated outside, so that of two servers that chose the same row only one gets it.
-		_, err := tx.NewUpdate().Model(&rows).Set("state = ?", stateLeased).Set("lease_until = ?", toMS(now.Add(lease))).
-			Set("last_err = CASE WHEN state = ? AND last_err = '' THEN ? ELSE last_err END", stateLeased, takenOver).
-			Where("id IN (?)", ids).Where(due, args...).Returning("*").Exec(ctx)
-		return err
+	err = s.write(ctx, op, func(tx bun.Tx) error {
+		found, err := tx.Tx.QueryContext(ctx, query, toMS(now.Add(lease)), takenOver, arg, at, at, limitOr(limit), arg, at, at)
+		if err != nil {
+			return err
+		}
+		defer found.Close()
+		return errors.Join(s.w.ScanRows(ctx, found, &rows), found.Err())
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(rows, func(a, b outboxRow) int {
+	slices.SortStableFunc(rows, func(a, b outboxRow) int {
 		return cmpOr(a.DueAt-b.DueAt, a.Ord-b.Ord)
 	})
 	out := make([]fleet.OutboxRow, len(rows))
@@ -77,11 +107,20 @@ func (s *Store) DeadOutbox(ctx context.Context, id, reason string) error {
 
 func (s *Store) endOutbox(ctx context.Context, verb, id, state, reason string) error {
 	return s.write(ctx, fmt.Sprintf("%s outbox row %q", verb, id), func(tx bun.Tx) error {
-		row, err := liveOutbox(ctx, tx, id)
-		if err != nil || row == nil {
-			return err
-		}
-		return setOutboxState(ctx, tx, id, state, reason, row.Attempts)
+		_, _, err := endRow(ctx, tx, id, state, reason, keepAttempts)
+		return err
+	})
+}
+
+// FinishAllOutbox is FinishOutbox for many rows, without a reason. Ids that are not there are passed over.
+func (s *Store) FinishAllOutbox(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return s.write(ctx, fmt.Sprintf("finish %d outbox rows", len(ids)), func(tx bun.Tx) error {
+		_, err := tx.NewRaw("UPDATE outbox SET state = 'done', lease_until = 0, done_at = ? WHERE id IN (?) AND "+stateLive,
+			toMS(time.Now()), bun.List(ids)).Exec(ctx)
+		return err
 	})
 }
 
@@ -98,13 +137,15 @@ func (s *Store) PutOffOutbox(ctx context.Context, id string, due time.Time, reas
 
 func (s *Store) putOff(ctx context.Context, id string, due time.Time, errText string, tries int) error {
 	return s.write(ctx, fmt.Sprintf("put off outbox row %q", id), func(tx bun.Tx) error {
-		row, err := liveOutbox(ctx, tx, id)
-		if err != nil || row == nil {
+		res, err := tx.Tx.ExecContext(ctx, "UPDATE outbox SET state = 'pending', due_at = ?, lease_until = 0, last_err = ?, attempts = attempts + ? WHERE id = ? AND "+
+			stateLive, toMS(due), errText, tries, id)
+		if err != nil {
 			return err
 		}
-		_, err = tx.NewUpdate().Model((*outboxRow)(nil)).Set("state = ?", statePending).Set("due_at = ?", toMS(due)).
-			Set("lease_until = 0").Set("last_err = ?", errText).Set("attempts = attempts + ?", tries).Where("id = ?", id).Exec(ctx)
-		return err
+		if n, err := res.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		return knownOutbox(ctx, tx, id)
 	})
 }
 
@@ -122,8 +163,15 @@ func (s *Store) AddOutbox(ctx context.Context, rows []fleet.OutboxRow) error {
 // meanwhile, nothing is written at all.
 func (s *Store) Deliver(ctx context.Context, id string, m *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error {
 	return s.write(ctx, fmt.Sprintf("deliver outbox row %q", id), func(tx bun.Tx) error {
-		row, err := liveOutbox(ctx, tx, id)
-		if err != nil || row == nil {
+		state, attempts := stateDone, keepAttempts
+		if d.State == stateDead {
+			state = stateDead
+		}
+		if d.State != "" {
+			attempts = d.Attempts
+		}
+		tenant, live, err := endRow(ctx, tx, id, state, d.Reason, attempts)
+		if err != nil || !live {
 			return err
 		}
 		if m != nil {
@@ -131,21 +179,10 @@ func (s *Store) Deliver(ctx context.Context, id string, m *fleet.Message, d flee
 				return err
 			}
 		}
-		if err := saveDelivery(ctx, tx, row.Tenant, id, d); err != nil {
+		if err := saveDelivery(ctx, tx, tenant, id, d); err != nil {
 			return err
 		}
-		if err := addOutbox(ctx, tx, follow, 0); err != nil {
-			return err
-		}
-		state := stateDone
-		if d.State == stateDead {
-			state = stateDead
-		}
-		attempts := row.Attempts
-		if d.State != "" {
-			attempts = d.Attempts
-		}
-		return setOutboxState(ctx, tx, id, state, d.Reason, attempts)
+		return addOutbox(ctx, tx, follow, 0)
 	})
 }
 
@@ -154,28 +191,31 @@ func (s *Store) SaveInbox(ctx context.Context, m fleet.Message) error {
 	return s.write(ctx, fmt.Sprintf("save message %q", m.ID), func(tx bun.Tx) error { return saveInbox(ctx, tx, &m) })
 }
 
-// liveOutbox returns the row, nil if it is done or dead.
-func liveOutbox(ctx context.Context, tx bun.Tx, id string) (*outboxRow, error) {
-	var row outboxRow
-	err := tx.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
+// keepAttempts leaves a row's number of tries as it is.
+const keepAttempts = -1
+
+// endRow ends a row and returns its tenant. It does nothing and says so when the row is done or dead already.
+func endRow(ctx context.Context, tx bun.Tx, id, state, reason string, attempts int) (tenant string, live bool, err error) {
+	err = tx.Tx.QueryRowContext(ctx, "UPDATE outbox SET state = ?, reason = ?, lease_until = 0, done_at = ?, attempts = CASE WHEN ? < 0 THEN attempts ELSE ? END"+
+		" WHERE id = ? AND "+stateLive+" RETURNING tenant", state, reason, toMS(time.Now()), attempts, attempts, id).Scan(&tenant)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fleet.Errorf(fleet.CodeNotFound, "there is no outbox row %q", id)
+		return "", false, knownOutbox(ctx, tx, id)
 	}
-	if err != nil || row.State == stateDone || row.State == stateDead {
-		return nil, err
-	}
-	return &row, nil
+	return tenant, err == nil, err
 }
 
-func setOutboxState(ctx context.Context, tx bun.Tx, id, state, reason string, attempts int) error {
-	_, err := tx.NewUpdate().Model((*outboxRow)(nil)).Set("state = ?", state).Set("reason = ?", reason).
-		Set("lease_until = 0").Set("attempts = ?", attempts).Where("id = ?", id).Exec(ctx)
+// knownOutbox is CodeNotFound for a row that does not exist.
+func knownOutbox(ctx context.Context, tx bun.Tx, id string) error {
+	var one int
+	err := tx.Tx.QueryRowContext(ctx, "SELECT 1 FROM outbox WHERE id = ?", id).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fleet.Errorf(fleet.CodeNotFound, "there is no outbox row %q", id)
+	}
 	return err
 }
 
 func saveInbox(ctx context.Context, tx bun.Tx, m *fleet.Message) error {
-	row := messageToRow(m)
-	if _, err := tx.NewInsert().Model(&row).On("CONFLICT (tenant, id) DO NOTHING").Exec(ctx); err != nil {
+	if _, err := insert(ctx, tx, "ON CONFLICT (tenant, id) DO NOTHING", messageToRow(m)); err != nil {
 		return fmt.Errorf("inbox: %w", err)
 	}
 	return nil
@@ -185,9 +225,9 @@ func saveDelivery(ctx context.Context, tx bun.Tx, tenant, id string, d fleet.Del
 	if d.State == "" {
 		return nil
 	}
-	row := deliveryToRow(tenant, id, &d)
-	q := tx.NewInsert().Model(&row).On("CONFLICT (tenant, outbox_id) DO UPDATE")
-	if _, err := setExcluded(q, []string{"state", "reason", "trace", "at", "attempts"}).Exec(ctx); err != nil {
+	const again = "ON CONFLICT (tenant, outbox_id) DO UPDATE SET state = EXCLUDED.state, reason = EXCLUDED.reason, trace = EXCLUDED.trace," +
+		" at = EXCLUDED.at, attempts = EXCLUDED.attempts"
+	if _, err := insert(ctx, tx, again, deliveryToRow(tenant, id, &d)); err != nil {
 		return fmt.Errorf("deliveries: %w", err)
 	}
 	return nil

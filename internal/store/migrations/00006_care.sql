@@ -169,6 +169,8 @@ ALTER TABLE outbox ADD COLUMN ref TEXT NOT NULL DEFAULT '';
 ALTER TABLE outbox ADD COLUMN about BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE outbox ADD COLUMN done_at BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX outbox_done ON outbox (done_at) WHERE state = 'done';
+-- What a channel has to send, however much another one has.
+CREATE INDEX outbox_channel ON outbox (channel, due_at, ord) WHERE kind IN ('message', 'notify') AND state IN ('pending', 'leased');
 CREATE INDEX outbox_person ON outbox (tenant, person_id, due_at) WHERE state IN ('pending', 'leased');
 
 ALTER TABLE deliveries ADD COLUMN ref TEXT NOT NULL DEFAULT '';
@@ -230,6 +232,7 @@ DROP TABLE case_attachments;
 DROP INDEX deliveries_ref;
 DROP INDEX deliveries_person;
 DROP INDEX outbox_done;
+DROP INDEX outbox_channel;
 DROP INDEX outbox_person;
 DROP INDEX people_household;
 DROP INDEX cases_incident;
