@@ -13,33 +13,34 @@ import (
 
 // LatestCase returns the case of a device's problem that is not resolved, else the one opened last, else nil.
 func (s *Store) LatestCase(ctx context.Context, key fleet.DeviceKey, problem string) (*fleet.Case, error) {
-	return s.oneCase(ctx, fmt.Sprintf("latest case of %q, problem %q", key, problem),
-		func(q *bun.SelectQuery) *bun.SelectQuery {
-			return q.Where("tenant = ? AND serial = ? AND problem = ?", key.Tenant, key.Serial, problem).
-				OrderExpr("CASE WHEN state NOT IN ('resolved', 'watching', 'closed') THEN 0 ELSE 1 END, opened_at DESC, id")
-		})
+	return s.oneCase(ctx, fmt.Sprintf("latest case of %q, problem %q", key, problem), "tenant = ? AND serial = ? AND problem = ?"+
+		" ORDER BY CASE WHEN state NOT IN ('resolved', 'watching', 'closed') THEN 0 ELSE 1 END, opened_at DESC, id", key.Tenant, key.Serial, problem)
 }
 
 // Case returns one case; one that does not exist in the tenant is CodeNotFound.
 func (s *Store) Case(ctx context.Context, tenant, id string) (*fleet.Case, error) {
-	c, err := s.oneCase(ctx, fmt.Sprintf("case %q", id), func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("tenant = ? AND id = ?", tenant, id)
-	})
+	c, err := s.oneCase(ctx, fmt.Sprintf("case %q", id), "tenant = ? AND id = ?", tenant, id)
 	if err == nil && c == nil {
 		return nil, fleet.Errorf(fleet.CodeNotFound, "there is no case %q", id)
 	}
 	return c, err
 }
 
-func (s *Store) oneCase(ctx context.Context, op string, where func(*bun.SelectQuery) *bun.SelectQuery) (*fleet.Case, error) {
-	var row caseRow
-	err := where(s.r.NewSelect().Model(&row)).Limit(1).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil //nolint:nilnil // "none" is an answer here
-	}
+// oneCase returns the first case of a condition and order, nil when there is none.
+func (s *Store) oneCase(ctx context.Context, op, where string, args ...any) (*fleet.Case, error) {
+	rows, err := s.r.DB.QueryContext(ctx, "SELECT * FROM cases WHERE "+where+" LIMIT 1", args...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
+	defer rows.Close()
+	var found []caseRow
+	if err := errors.Join(s.r.ScanRows(ctx, rows, &found), rows.Err()); err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if len(found) == 0 {
+		return nil, nil //nolint:nilnil // "none" is an answer here
+	}
+	row := &found[0]
 	c, err := row.fleetCase()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)

@@ -67,6 +67,9 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// cacheKiB bounds the pages that each connection keeps in memory.
+const cacheKiB = 16 << 10
+
 // Store is the open database. SQLite has one writer at a time: a single connection writes, so that callers queue in the
 // process instead of meeting SQLITE_BUSY; a pool of others reads, each statement from a consistent snapshot.
 type Store struct {
@@ -119,8 +122,9 @@ func openSQLite(path string, cfg Config, extra string, conns int) (*bun.DB, erro
 	if cfg.NoSync {
 		sync = "OFF"
 	}
-	dsn := fmt.Sprintf("%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(%s)&_pragma=foreign_keys(1)&%s",
-		u.String(), cfg.BusyTimeout.Milliseconds(), sync, extra)
+	// What a part of a transaction needs to take itself back is kept in memory, not in a file: temp_store. The cache is in KiB.
+	dsn := fmt.Sprintf("%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(%s)&_pragma=foreign_keys(1)&_pragma=temp_store(MEMORY)"+
+		"&_pragma=cache_size(-%d)&%s", u.String(), cfg.BusyTimeout.Milliseconds(), sync, cacheKiB, extra)
 	base, err := sqlite.NewConnector(dsn)
 	if err != nil {
 		return nil, err
