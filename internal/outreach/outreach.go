@@ -40,7 +40,7 @@ type Config struct {
 
 // DefaultConfig holds phone messages from 21 to 7 and looks once a second.
 func DefaultConfig() Config {
-	return Config{Poll: time.Second, Batch: 256, Lease: 45 * time.Second, SendTimeout: 20 * time.Second, Workers: 16, Queue: 256,
+	return Config{Poll: time.Second, Batch: 256, Lease: 45 * time.Second, SendTimeout: 20 * time.Second, Workers: 64, Queue: 256,
 		QuietFrom: 21, QuietUntil: 7, QuietChannels: []string{"ntfy"}}
 }
 

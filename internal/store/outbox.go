@@ -33,7 +33,7 @@ func (s *Store) LeaseChannel(ctx context.Context, channel string, now time.Time,
 // OutboxChannels returns the channels that messages and operations wait for or are being sent on.
 func (s *Store) OutboxChannels(ctx context.Context) ([]string, error) {
 	var out []string
-	err := s.r.NewRaw("SELECT DISTINCT channel FROM outbox WHERE "+kindSent+" AND "+stateLive).Scan(ctx, &out)
+	err := s.r.NewRaw("SELECT DISTINCT channel FROM outbox WHERE "+kindSent+" AND "+stateLive+" ORDER BY channel").Scan(ctx, &out)
 	if err != nil {
 		return nil, fmt.Errorf("channels of outbox rows: %w", err)
 	}
@@ -59,10 +59,7 @@ func (s *Store) lease(ctx context.Context, which, arg string, now time.Time, lea
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	// The condition is repeated outside, so that of two servers that chose the same row only one gets it.
-	query := "UPDATE outbox SET state = 'leased', lease_until = ?," +
-		" last_err = CASE WHEN state = 'leased' AND last_err = '' THEN ? ELSE last_err END" +
-		" WHERE id IN (SELECT id FROM outbox WHERE " + due + " ORDER BY due_at, ord LIMIT ?) AND " + due + " RETURNING *"
+	query := leaseQuery(which)
 	var rows []outboxRow
 	err = s.write(ctx, op, func(tx bun.Tx) error {
 		found, err := tx.Tx.QueryContext(ctx, query, toMS(now.Add(lease)), takenOver, arg, at, at, limitOr(limit), arg, at, at)
@@ -83,6 +80,15 @@ func (s *Store) lease(ctx context.Context, which, arg string, now time.Time, lea
 		out[i] = rows[i].row()
 	}
 	return out, nil
+}
+
+// leaseQuery is the statement of a lease. The condition is repeated outside, so that of two servers that chose the same row only
+// one gets it.
+func leaseQuery(which string) string {
+	due := which + " AND " + stateLive + " AND due_at <= ? AND lease_until <= ?"
+	return "UPDATE outbox SET state = 'leased', lease_until = ?," +
+		" last_err = CASE WHEN state = 'leased' AND last_err = '' THEN ? ELSE last_err END" +
+		" WHERE id IN (SELECT id FROM outbox WHERE " + due + " ORDER BY due_at, ord LIMIT ?) AND " + due + " RETURNING *"
 }
 
 func cmpOr(ds ...int64) int {
