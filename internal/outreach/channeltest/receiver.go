@@ -212,3 +212,10 @@ func (a *authority) issue(t *testing.T, host string, until time.Time) tls.Certif
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+// Certificate returns a good certificate for a host and the file of the authority that issued it.
+func Certificate(t *testing.T, host string) (cert tls.Certificate, caFile string) {
+	t.Helper()
+	a := newAuthority(t)
+	return a.issue(t, host, time.Now().Add(time.Hour)), a.file
+}
