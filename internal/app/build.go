@@ -108,9 +108,13 @@ func (s *server) buildCases(context.Context) error {
 func (s *server) buildOutreach(context.Context) error {
 	s.words = words.New(s.files.Models, s.rules.Texts).With(s.files.Templates)
 	client := egress.New(s.cfg.Egress)
+	mail, err := s.emailChannel()
+	if err != nil {
+		return err
+	}
 	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
 		Outbox: s.store, Cases: s.store, Registry: s.registry, Words: s.words,
-		Channels: []outreach.Channel{ntfy.New(ntfy.Config{}, client, time.Now), webhook.New(client, time.Now)},
+		Channels: append(mail, ntfy.New(ntfy.Config{}, client, time.Now), webhook.New(client, time.Now)),
 		Log:      s.log, Registerer: s.metrics,
 	})
 	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)

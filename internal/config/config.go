@@ -23,6 +23,7 @@ import (
 	"aftercare/internal/journal"
 	"aftercare/internal/obs"
 	"aftercare/internal/outreach"
+	"aftercare/internal/outreach/channel/email"
 	"aftercare/internal/presence"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules"
@@ -51,6 +52,7 @@ type Config struct {
 	Rules     Rules           `mapstructure:"rules"`
 	Cases     cases.Config    `mapstructure:"cases"`
 	Outreach  outreach.Config `mapstructure:"outreach"`
+	Email     email.Config    `mapstructure:"email"`
 	Egress    egress.Config   `mapstructure:"egress"`
 	Web       web.Config      `mapstructure:"web"`
 
@@ -81,7 +83,7 @@ func Default() Config {
 		Presence: presence.DefaultConfig(), Commands: commands.DefaultConfig(),
 		History: History{Config: history.DefaultConfig(), Embedded: embedded.DefaultConfig()},
 		Rules:   Rules{Config: rules.DefaultConfig(), Engine: engine.DefaultConfig()},
-		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Outreach: outreach.DefaultConfig(), Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
+		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Outreach: outreach.DefaultConfig(), Email: email.DefaultConfig(), Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
 	}
 	c.Store.Path, c.Registry.KeyFile, c.Journal.Dir, c.History.Embedded.Dir = "", "", "", ""
 	return c
@@ -112,7 +114,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New(`data "": want a folder`))
 	}
 	parts := []interface{ Validate() error }{c.Log, c.Store, c.Registry, c.Journal, c.Ingest, c.Gateway, c.Bridge, c.Presence, c.Commands,
-		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Egress, c.Web}
+		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Email, c.Egress, c.Web}
 	if c.History.URL == "" {
 		parts = append(parts, c.History.Embedded)
 		h := c.History.Config
