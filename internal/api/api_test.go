@@ -244,7 +244,7 @@ func TestCases(t *testing.T) {
 func TestActions(t *testing.T) {
 	f := newFixture(t)
 	for _, a := range []struct{ path, body, want string }{
-		{"/acknowledge", "", "acknowledge demo case-1 agent:api"}, {"/resolve", `{"outcome":"fixed","note":"new pump"}`, "resolve case-1 fixed new pump"}, {"/comment", `{"text":"called"}`, "comment case-1 called"},
+		{"/acknowledge", "", "acknowledge demo case-1 agent:api"}, {"/resolve", `{"outcome":"repaired","note":"new pump"}`, "resolve case-1 repaired new pump"}, {"/comment", `{"text":"called"}`, "comment case-1 called"},
 	} {
 		f.done = nil
 		if c := f.call(t, "POST", "/cases/demo/case-1"+a.path, a.body, 200); c["id"] != "case-1" || len(f.done) != 1 || f.done[0] != a.want {

@@ -22,7 +22,7 @@ type Case struct {
 	Rule      string     `json:"rule" doc:"the rule that speaks for the case"`
 	Kind      string     `json:"kind" enum:"fault,maintenance,safety,usage,experience"`
 	Severity  string     `json:"severity" enum:"info,watch,due,fault,danger"`
-	State     string     `json:"state" enum:"open,acknowledged,resolved"`
+	State     string     `json:"state" enum:"new,acknowledged,in_progress,waiting,reopened,resolved,watching,closed"`
 	OpenedAt  time.Time  `json:"opened_at"`
 	UpdatedAt time.Time  `json:"updated_at"`
 	ClosedAt  *time.Time `json:"closed_at,omitempty"`
@@ -105,7 +105,7 @@ type caseOut struct{ Body CaseDetail }
 type resolveIn struct {
 	CaseRef
 	Body struct {
-		Outcome string `json:"outcome" minLength:"1" maxLength:"100" example:"fixed" doc:"why it is closed: fixed, fixed by the owner, part replaced, no fault found"`
+		Outcome string `json:"outcome" enum:"repaired,part_replaced,firmware_updated,fixed_by_owner,no_fault_found,false_alarm" doc:"how it ended; of the first three the note says what it was, or which"`
 		Note    string `json:"note,omitempty" maxLength:"2000"`
 	}
 }

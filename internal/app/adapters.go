@@ -183,7 +183,7 @@ func (d desk) Acknowledge(ctx context.Context, tenant, caseID, actor string) err
 }
 
 func (d desk) Resolve(ctx context.Context, tenant, caseID, actor, outcome, note string) error {
-	return d.c.Resolve(ctx, cases.Action{Tenant: tenant, CaseID: caseID, Actor: actor, Note: note, At: time.Now()}, outcome)
+	return d.c.Resolve(ctx, cases.Action{Tenant: tenant, CaseID: caseID, Actor: actor, Note: note, At: time.Now()}, fleet.Outcome(outcome))
 }
 
 func (d desk) Comment(ctx context.Context, tenant, caseID, actor, text string) error {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"aftercare/internal/cases"
 	"aftercare/internal/config"
 	"aftercare/internal/egress"
 	"aftercare/internal/fleet"
@@ -98,11 +97,6 @@ func (s *server) snapshotted() map[int]uint64 {
 		out[p] = s.engine.Position(p)
 	}
 	return out
-}
-
-func (s *server) buildCases(context.Context) error {
-	s.cases = cases.New(s.cfg.Cases, cases.Deps{Store: waking{s.store, s}, Log: s.log, Registerer: s.metrics})
-	return s.metrics.Register(cases.NewCollector(s.store, s.log))
 }
 
 func (s *server) buildOutreach(context.Context) error {

@@ -52,6 +52,7 @@ func (s *server) parts() ([]part, error) {
 		{"history of changes", "history", s.over(wire.Changes, "history", s.history.RunChanges)},
 		{"rules", "rules", s.engine.Run},
 		{"cases", "cases", s.over(wire.Findings, "cases", func(ctx context.Context, src wire.Source) error { return s.cases.Run(ctx, found{src, s.log}) })},
+		{"clocks of cases", "cases", s.cases.RunTimers},
 		{"outreach", "outreach", s.outreach.Run},
 		{"relay", "outreach", s.relay.Run},
 		{"live feed", "web", s.feed},

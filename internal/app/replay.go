@@ -136,7 +136,7 @@ func (r *replay) build(ctx context.Context) (err error) {
 		Firmware: r, Presence: r.presence, Quality: r.store})
 	r.hand = r.ingest.ByHand()
 	r.outbox = &replayOutbox{Store: r.store, to: r.options.Sent, report: &r.report}
-	r.cases = cases.New(r.cfg.Cases, cases.Deps{Store: r.outbox, Log: log, Registerer: r.metrics})
+	r.cases = cases.New(r.cfg.Cases, cases.Deps{Store: r.outbox, Timers: r.outbox, Devices: r.registry, Log: log, Registerer: r.metrics})
 	r.outreach = outreach.New(r.cfg.Outreach, outreach.Deps{Outbox: r.outbox, Cases: r.store, Registry: r.registry,
 		Words: words.New(files.Models, files.Rules.Texts).With(files.Templates), Channels: []outreach.Channel{replayPhone{}}, Log: log, Registerer: r.metrics, Now: r.clock})
 	return nil
@@ -253,7 +253,12 @@ func (r *replay) settle(ctx context.Context) error {
 			}
 		}
 	}
-	if !r.outbox.due(r.now) {
+	if r.outbox.timers.due(r.now) {
+		if err := r.cases.TimersPass(ctx, r.now); err != nil {
+			return err
+		}
+	}
+	if !r.outbox.times.due(r.now) {
 		return nil
 	}
 	if err := r.outreach.Pass(ctx, r.now); err != nil {

@@ -12,13 +12,14 @@ import (
 	"aftercare/internal/store"
 )
 
-// replayOutbox is the store as cases and outreach see it. It knows when the next message is due, so that nobody asks in vain
+// replayOutbox is the store as cases and outreach see it. It knows when the next message or timer is due, so that nobody asks in vain
 // two thousand times a simulated day, and writes down what became of each.
 type replayOutbox struct {
 	*store.Store
 	to     io.Writer
 	report *ReplayReport
-	times  dueTimes
+	times  dueTimes // of messages
+	timers dueTimes
 	err    error // of writing
 }
 
@@ -66,24 +67,19 @@ func (b *replayOutbox) RetryOutbox(ctx context.Context, id string, due time.Time
 // PutOffOutbox is the store's; when the row is due again is noted.
 func (b *replayOutbox) PutOffOutbox(ctx context.Context, id string, due time.Time, reason string) error {
 	heap.Push(&b.times, due)
+	heap.Push(&b.timers, due)
 	return b.Store.PutOffOutbox(ctx, id, due, reason)
 }
 
 func (b *replayOutbox) note(rows []fleet.OutboxRow) {
 	for i := range rows {
-		if rows[i].Kind == fleet.OutboxMessage {
+		switch rows[i].Kind {
+		case fleet.OutboxMessage:
 			heap.Push(&b.times, rows[i].DueAt)
+		case fleet.OutboxTimer:
+			heap.Push(&b.timers, rows[i].DueAt)
 		}
 	}
-}
-
-// due reports whether a message is, and forgets the times that have come.
-func (b *replayOutbox) due(now time.Time) (one bool) {
-	for len(b.times) > 0 && !b.times[0].After(now) {
-		heap.Pop(&b.times)
-		one = true
-	}
-	return one
 }
 
 // write notes the fate of a message. What it is about stands in the record for the changes stream that follows it.
@@ -123,6 +119,15 @@ func (replayPhone) Send(context.Context, fleet.Message, fleet.Endpoint) error { 
 
 // dueTimes is a heap of moments.
 type dueTimes []time.Time
+
+// due reports whether one has come, and forgets those that have.
+func (h *dueTimes) due(now time.Time) (one bool) {
+	for len(*h) > 0 && !(*h)[0].After(now) {
+		heap.Pop(h)
+		one = true
+	}
+	return one
+}
 
 func (h dueTimes) Len() int           { return len(h) }
 func (h dueTimes) Less(i, j int) bool { return h[i].Before(h[j]) }

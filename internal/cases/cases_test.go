@@ -88,7 +88,7 @@ func TestApplyTwiceIsApplyOnce(t *testing.T) {
 	if k.State != fleet.CaseResolved || k.Count != 1 || k.Version != 2 || len(audit) != 2 {
 		t.Errorf("%+v with %d lines of history", k, len(audit))
 	}
-	if got := outbox(t, s, fleet.OutboxMessage); got != "opened cleared" {
+	if got := outbox(t, s, fleet.OutboxMessage); got != "cleared" { // nobody had sent the other one: it was taken back
 		t.Errorf("messages %s", got)
 	}
 	if got := outbox(t, s, fleet.OutboxRecord); got != "opened cleared" {
@@ -145,7 +145,7 @@ func TestConflictingWritersAgree(t *testing.T) {
 	if len(all) != 1 || all[0].Count != 12 || all[0].Version != 24 || all[0].State != fleet.CaseResolved {
 		t.Fatalf("%d cases, %+v", len(all), all[0])
 	}
-	if got := outbox(t, s, fleet.OutboxMessage); got != "opened cleared" {
+	if got := outbox(t, s, fleet.OutboxMessage); got != "cleared" { // no message left before the end, so all but the all-clear were taken back
 		t.Errorf("messages %s", got)
 	}
 	if got := len(strings.Fields(outbox(t, s, fleet.OutboxRecord))); got != 24 {
@@ -168,8 +168,8 @@ func TestAgentActions(t *testing.T) {
 	if k := theCase(t, s, "WM-1"); k.State != fleet.CaseAcked || k.Assignee != "agent:eve" {
 		t.Errorf("%+v", k)
 	}
-	must(t, c.Resolve(t.Context(), do(5, "cleaned the filter"), "fixed"))
-	wantCode(t, c.Resolve(t.Context(), do(6, ""), "fixed"), fleet.CodeConflict)
+	must(t, c.Resolve(t.Context(), do(5, "cleaned the filter"), fleet.OutcomeRepaired))
+	wantCode(t, c.Resolve(t.Context(), do(6, ""), fleet.OutcomeRepaired), fleet.CodeConflict)
 	wantCode(t, c.Acknowledge(t.Context(), do(6, "")), fleet.CodeConflict)
 	must(t, c.Comment(t.Context(), do(7, "late remark")))
 
@@ -180,11 +180,11 @@ func TestAgentActions(t *testing.T) {
 		lines = append(lines, a.Actor+" "+a.Action+" "+a.Detail)
 	}
 	want := []string{"rules opened slow, due", "agent:eve acknowledged ", "agent:eve comment called the owner",
-		"rules cleared slow is over; the case stays with agent:eve", "agent:eve resolved fixed: cleaned the filter", "agent:eve comment late remark"}
+		"rules cleared slow is over; the case stays with agent:eve", "agent:eve resolved repaired: cleaned the filter", "agent:eve comment late remark"}
 	if strings.Join(lines, "|") != strings.Join(want, "|") {
 		t.Errorf("history\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
 	}
-	if got := outbox(t, s, fleet.OutboxMessage); got != "opened cleared" { // the all-clear comes with the resolution
+	if got := outbox(t, s, fleet.OutboxMessage); got != "cleared" { // it comes with the resolution, which takes the other one back
 		t.Errorf("messages %s", got)
 	}
 	if got := outbox(t, s, fleet.OutboxRecord); got == "" || strings.Count(got, " ") != 5 {
@@ -193,7 +193,7 @@ func TestAgentActions(t *testing.T) {
 	// The symptom is back: the same case, and the owner is told.
 	later := t0.Add(48 * time.Hour)
 	must(t, c.Apply(t.Context(), finding("WM-1", "slow", 0, fleet.Opened, fleet.Due, later, later), later))
-	if k := theCase(t, s, "WM-1"); k.ID != id || k.State != fleet.CaseNew || k.Count != 2 || !k.ToldAny {
+	if k := theCase(t, s, "WM-1"); k.ID != id || k.State != fleet.CaseReopened || k.Count != 2 || !k.ToldAny {
 		t.Errorf("%+v", k)
 	}
 }
@@ -217,7 +217,7 @@ func TestAgentMistakes(t *testing.T) {
 	wantCode(t, c.Acknowledge(t.Context(), nobody), fleet.CodeInvalid)
 	wantCode(t, c.Comment(t.Context(), long), fleet.CodeInvalid)
 	wantCode(t, c.Comment(t.Context(), ok), fleet.CodeInvalid)
-	wantCode(t, c.Resolve(t.Context(), ok, " "), fleet.CodeInvalid)
+	wantCode(t, c.Resolve(t.Context(), ok, "fixed"), fleet.CodeInvalid)
 	wantCode(t, c.Resolve(t.Context(), ok, "cleared"), fleet.CodeInvalid)
 	if k := theCase(t, s, "WM-1"); k.Version != 1 {
 		t.Errorf("a mistake was written: %+v", k)
@@ -237,7 +237,7 @@ func TestAgentsWhoActAtOnce(t *testing.T) {
 			if err := c.Comment(t.Context(), a); err != nil {
 				t.Error(err)
 			}
-			switch err := c.Resolve(t.Context(), a, "fixed"); fleet.CodeOf(err) {
+			switch err := c.Resolve(t.Context(), a, fleet.OutcomeRepaired); fleet.CodeOf(err) {
 			case "":
 				resolved.Add(1)
 			case fleet.CodeConflict:

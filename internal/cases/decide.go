@@ -8,48 +8,33 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// outcomeCleared is the outcome of a case that ended because its conditions did.
-const outcomeCleared = "cleared"
-
-// actorRules is who acts when no person does.
-const actorRules = "rules"
-
-// What happens to a case; the words of audit lines and notices.
-const (
-	actOpened    = "opened"
-	actEscalated = "escalated"
-	actCleared   = "cleared"
-	actReopened  = "reopened"
-	actUpdated   = "updated" // goes on, in a way that changes neither state nor severity
-	actNoted     = "noted"   // history only: the case is resolved and stays so
-	actAcked     = "acknowledged"
-	actResolved  = "resolved"
-	actComment   = "comment"
-)
+// Around is what is known of a finding's device beside its case.
+type Around struct {
+	Device *fleet.Device            // nil: not known
+	Match  func(*fleet.Case) string // the open incident that a case belongs to, or empty; nil: there are no incidents
+	Quiet  fleet.Snooze             // of the whole device, for a case that opens
+}
 
 // decision is one finding meeting one case.
 type decision struct {
-	cfg     Config
-	f       fleet.Finding
-	now     time.Time
-	before  fleet.Case // zero when the case is new
-	isNew   bool
-	c       fleet.Case // as it becomes
-	ep      int        // index in c.Episodes of the finding's episode
-	action  string
-	detail  string
-	outbox  []fleet.OutboxRow
-	audited []fleet.Audit
+	edit
+	f      fleet.Finding
+	around Around
+	isNew  bool
+	ep     int // index in c.Episodes of the finding's episode
+	action string
+	detail string
 }
 
 // Decide says what a finding does to the latest case of its device and problem (nil: there is none). now is only when it is
 // recorded and from when the message is due; everything else is decided by event time. It returns the change to commit, the
 // reason in words, and false when there is nothing to write: a (ID, Revision) that was applied before, or an older one.
-// current is not changed. now also counts for one thing: whether a message that was put off has become due meanwhile.
-func (c Config) Decide(current *fleet.Case, f fleet.Finding, now time.Time) (fleet.Change, string, bool) {
+// current is not changed. now also counts for whether a message that was put off has become due meanwhile, and for the clocks
+// of what is promised.
+func (c Config) Decide(current *fleet.Case, f fleet.Finding, now time.Time, around Around) (fleet.Change, string, bool) {
 	// Cases are stored to the millisecond; with anything finer a redelivered finding would look newer than itself.
 	f.OpenedAt, f.At = f.OpenedAt.Truncate(time.Millisecond).UTC(), f.At.Truncate(time.Millisecond).UTC()
-	d := decision{cfg: c, f: f, now: now}
+	d := decision{edit: edit{cfg: c, now: now.Truncate(time.Millisecond), actor: actorRules, received: f.Received}, f: f, around: around}
 	if current != nil {
 		if reason := applied(current, f); reason != "" {
 			return fleet.Change{}, reason, false
@@ -65,8 +50,12 @@ func (c Config) Decide(current *fleet.Case, f fleet.Finding, now time.Time) (fle
 	d.applyEpisode()
 	d.move()
 	d.tell()
+	if around.Device != nil {
+		d.tellCover(around.Device.WarrantyUntil)
+	}
 	d.forget()
-	return d.change(), d.action + ": " + d.detail, true
+	d.audit(d.action, d.detail)
+	return d.finish(f.At, f.ID, fmt.Sprint(f.Revision)), d.action + ": " + d.detail, true
 }
 
 // applied returns why a finding has nothing to add to a case, or "".
@@ -89,18 +78,29 @@ func episodeOf(c *fleet.Case, findingID string) int {
 	return slices.IndexFunc(c.Episodes, func(e fleet.Episode) bool { return e.FindingID == findingID })
 }
 
-// isNewProblem says whether the latest case was resolved so long ago that an unknown episode is not the same problem. An
+// isNewProblem says whether the latest case was over so long ago that an unknown episode is not the same problem. An
 // end whose beginning is not known is history and begins nothing. A case's id is made of its opening time: it has to differ.
 func (d *decision) isNewProblem() bool {
-	if d.before.State != fleet.CaseResolved || episodeOf(&d.before, d.f.ID) >= 0 || d.f.Phase == fleet.Cleared ||
-		!d.f.OpenedAt.After(d.before.OpenedAt) {
+	was := &d.before
+	if was.State.Open() || episodeOf(was, d.f.ID) >= 0 || d.f.Phase == fleet.Cleared || !d.f.OpenedAt.After(was.OpenedAt) || d.proving() {
 		return false
 	}
-	within := d.cfg.ReopenFixedWithin
-	if d.before.Outcome == outcomeCleared {
-		within = d.cfg.ReopenWithin
+	switch {
+	case was.State == fleet.CaseWatching:
+		return false
+	case was.State == fleet.CaseClosed:
+		return d.f.OpenedAt.After(was.ClosedAt)
+	case was.Outcome == fleet.OutcomeCleared:
+		return d.f.OpenedAt.Sub(was.ClosedAt) >= d.cfg.ReopenWithin
+	default:
+		return d.f.OpenedAt.Sub(was.ClosedAt) >= d.cfg.ReopenFixedWithin
 	}
-	return d.f.OpenedAt.Sub(d.before.ClosedAt) >= within
+}
+
+// proving says whether the finding falls into the time in which the case's fix was, or is, to be proven.
+func (d *decision) proving() bool {
+	p := &d.before.Proof
+	return !p.Since.IsZero() && d.f.OpenedAt.After(p.Since) && d.f.OpenedAt.Before(p.Until)
 }
 
 // begin makes a new case. It remembers how far the earlier one had come, so that what is delivered again is not taken for
@@ -109,6 +109,7 @@ func (d *decision) begin() {
 	f := d.f
 	d.c = fleet.Case{ID: fleet.ID("case", f.Device.Tenant, f.Device.Serial, f.Problem, fmt.Sprint(f.OpenedAt.UnixMilli())),
 		Device: f.Device, Problem: f.Problem, State: fleet.CaseNew, OpenedAt: f.OpenedAt, SeenUntil: d.before.SeenUntil}
+	d.c.SplitOff = d.before.SplitOff
 	for _, e := range d.before.Episodes {
 		if e.ClearedAt.IsZero() {
 			d.c.Episodes = append(d.c.Episodes, e)
@@ -129,7 +130,10 @@ func (d *decision) applyEpisode() {
 		d.c.Episodes = append(d.c.Episodes, fleet.Episode{FindingID: f.ID, OpenedAt: f.OpenedAt, Evidence: f.Evidence})
 	}
 	e := &d.c.Episodes[d.ep]
-	e.Revision, e.Rule, e.RuleHash, e.Kind, e.Severity = f.Revision, f.Rule, f.Version, f.Kind, f.Severity
+	e.Revision, e.Rule, e.RuleHash, e.Kind, e.Severity, e.Cause = f.Revision, f.Rule, f.Version, f.Kind, f.Severity, f.Cause
+	if f.Problem != d.c.Problem {
+		e.Problem = f.Problem
+	}
 	if f.Phase == fleet.Cleared {
 		e.ClearedAt = f.At // the evidence stays: it says why the case was opened
 	} else if len(f.Evidence) > 0 {
@@ -142,16 +146,15 @@ func (d *decision) applyEpisode() {
 
 // move decides the state, and names what happens.
 func (d *decision) move() {
+	over := !d.isNew && !d.before.State.Open()
 	switch {
-	case d.before.State == fleet.CaseResolved && !d.comesBack():
-		d.say(actNoted, "%s, %s; the case stays resolved", d.f.Rule, d.f.Phase)
+	case over && !d.comesBack():
+		d.say(actNoted, "%s, %s; the case stays %s", d.f.Rule, d.f.Phase, said(d.before.State))
 		return
-	case d.before.State == fleet.CaseResolved:
-		d.c.State, d.c.Outcome, d.c.ClosedAt = fleet.CaseNew, "", time.Time{}
-		if !d.now.Before(d.c.BackAt) { // it was due while all was well, so it was left out
-			d.c.BackAt = time.Time{}
-		}
+	case over:
 		d.speak()
+		d.comeBack(verbReturn, d.f.At)
+		d.settle()
 		d.say(actReopened, "%s, %s", d.f.Rule, d.f.Severity)
 	case d.f.Phase == fleet.Cleared:
 		d.end()
@@ -160,20 +163,68 @@ func (d *decision) move() {
 	}
 }
 
-// end is a condition that ended in a case that is not resolved.
+// settle asks the surroundings about a case that opens: what the device is, whether it is quiet, whether the fault is one of many.
+func (d *decision) settle() {
+	if x := d.around.Device; x != nil {
+		d.c.Firmware, d.c.Batch, d.c.Region = x.Firmware, x.Batch, x.Region
+	}
+	if d.around.Quiet.By != "" {
+		d.c.Snooze = d.around.Quiet
+	}
+	if d.around.Match == nil || d.c.IncidentID != "" {
+		return
+	}
+	if d.c.IncidentID = d.around.Match(&d.c); d.c.IncidentID != "" {
+		d.audit(string(verbAdopt), d.c.IncidentID)
+	}
+}
+
+// comeBack opens a case again that was over. Who had it has it again, and the same partner; what was promised begins anew.
+func (e *edit) comeBack(verb fleet.CaseVerb, at time.Time) {
+	e.c.State, _ = Next(e.before.State, verb, e.actor)
+	if !e.c.Proof.Since.IsZero() && e.c.Proof.Back.IsZero() {
+		e.c.Proof.Back = at
+	}
+	e.c.Outcome, e.c.ClosedAt, e.c.CloseAt, e.c.CheckAt, e.c.WaitingFor = "", time.Time{}, time.Time{}, time.Time{}, ""
+	if !e.c.Snooze.Device {
+		e.c.Snooze = fleet.Snooze{}
+	}
+	if !e.now.Before(e.c.BackAt) { // it was due while all was well, so it was left out
+		e.c.BackAt = time.Time{}
+	}
+	e.recall("the problem is back", fleet.EventCleared)
+}
+
+// end is a condition that ended in a case that is not over.
 func (d *decision) end() {
 	if d.isNew { // its beginning never arrived, or not before its end
+		d.settle()
 		d.audit(actOpened, fmt.Sprintf("%s, %s; over before it was heard of", d.f.Rule, d.f.Severity))
 	}
 	d.speak()
-	switch {
-	case open(&d.c) > 0:
+	if open(&d.c) > 0 {
 		d.say(actUpdated, "%s is over, %s holds", d.f.Rule, d.c.Rule)
-	case d.c.State == fleet.CaseAcked:
-		d.say(actCleared, "%s is over; the case stays with %s", d.f.Rule, d.c.Assignee)
+		return
+	}
+	d.c.State, _ = Next(d.c.State, verbClear, d.actor)
+	if d.c.State.Open() {
+		d.say(actCleared, "%s is over; the case stays with %s", d.f.Rule, holder(&d.c))
+		return
+	}
+	d.c.Outcome, d.c.ClosedAt = fleet.OutcomeCleared, d.f.At
+	d.c.CloseAt = later(d.now, d.f.At.Add(d.cfg.ReopenWithin))
+	d.say(actCleared, "%s is over", d.f.Rule)
+}
+
+// holder is who has a case, in words.
+func holder(c *fleet.Case) string {
+	switch {
+	case c.Assignee != "":
+		return c.Assignee
+	case c.State == fleet.CaseWaiting:
+		return "the " + c.WaitingFor + " it waits for"
 	default:
-		d.c.State, d.c.Outcome, d.c.ClosedAt = fleet.CaseResolved, outcomeCleared, d.f.At
-		d.say(actCleared, "%s is over", d.f.Rule)
+		return "who took it on"
 	}
 }
 
@@ -181,10 +232,18 @@ func (d *decision) end() {
 func (d *decision) goOn() {
 	wasOpen := open(&d.before)
 	d.speak()
+	if d.isNew {
+		d.settle()
+	}
+	if z := d.c.Snooze; z.By != "" && d.c.Severity > z.Severity && z.Worse {
+		d.c.Snooze = fleet.Snooze{}
+		d.audit(string(fleet.VerbUnsnooze), "it got worse than when it was snoozed")
+	}
 	switch {
 	case d.isNew:
 		d.say(actOpened, "%s, %s", d.f.Rule, d.f.Severity)
 	case wasOpen == 0:
+		d.recall("the problem is back", fleet.EventCleared)
 		d.say(actReopened, "%s, %s", d.f.Rule, d.f.Severity)
 	case d.c.Severity > d.before.Severity:
 		d.say(actEscalated, "%s, from %s to %s", d.f.Rule, d.before.Severity, d.c.Severity)
@@ -195,17 +254,19 @@ func (d *decision) goOn() {
 	}
 }
 
-// comesBack says whether the finding opens a resolved case again. What is older than the end does not: it was uploaded late
-// and is history. An episode that was open when an agent resolved the case reopens it only when it is still there later.
+// comesBack says whether the finding opens a case again that is over. What is older than the end does not: it was uploaded late
+// and is history. An episode that was open when somebody resolved the case reopens it only when it is still there later, and if
+// they had looked and found nothing, only when it is worse.
 func (d *decision) comesBack() bool {
 	f, was := d.f, &d.before
-	if f.Phase == fleet.Cleared || d.explained() {
+	if f.Phase == fleet.Cleared || f.Cause != "" && f.Severity < fleet.Danger || was.State == fleet.CaseClosed && !d.proving() || was.MergedInto != "" {
 		return false
 	}
 	if i := episodeOf(was, f.ID); i >= 0 {
-		return f.Live && f.At.After(was.ClosedAt) && f.Severity >= was.Episodes[i].Severity
+		worse := f.Severity > was.Episodes[i].Severity
+		return f.Live && f.At.After(was.ClosedAt) && (worse || f.Severity == was.Episodes[i].Severity && !dismissed(was.Outcome))
 	}
-	if was.Outcome != outcomeCleared {
+	if was.Outcome != fleet.OutcomeCleared {
 		return !f.At.Before(was.ClosedAt) || (f.Live && f.Severity > was.Severity)
 	}
 	// Of a problem that several rules watch, one rule's end says nothing about another's condition: late is what the same
@@ -215,56 +276,47 @@ func (d *decision) comesBack() bool {
 	})
 }
 
+// dismissed says whether an outcome means that somebody looked and that the rule is what was wrong.
+func dismissed(o fleet.Outcome) bool {
+	return o == fleet.OutcomeFalseAlarm || o == fleet.OutcomeNoFault
+}
+
 // speak lets the most severe open episode, among those the newest, speak for the case; the finding's own when none is open.
-func (d *decision) speak() {
-	best := d.ep
-	if open(&d.c) > 0 {
+func (d *decision) speak() { d.speakOr(d.ep) }
+
+// speakOr is speak with the episode that speaks when none is open.
+func (e *edit) speakOr(best int) {
+	explained := open(&e.c) > 0
+	if explained {
 		best = -1
-		for i, e := range d.c.Episodes {
-			if !e.ClearedAt.IsZero() {
+		for i, x := range e.c.Episodes {
+			if !x.ClearedAt.IsZero() {
 				continue
 			}
-			if best < 0 || e.Severity > d.c.Episodes[best].Severity ||
-				(e.Severity == d.c.Episodes[best].Severity && !e.OpenedAt.Before(d.c.Episodes[best].OpenedAt)) {
+			explained = explained && x.Cause != ""
+			if best < 0 || x.Severity > e.c.Episodes[best].Severity ||
+				(x.Severity == e.c.Episodes[best].Severity && !x.OpenedAt.Before(e.c.Episodes[best].OpenedAt)) {
 				best = i
 			}
 		}
 	}
-	e := d.c.Episodes[best]
-	d.c.Rule, d.c.Kind, d.c.Severity = e.Rule, e.Kind, e.Severity
+	x := e.c.Episodes[best]
+	e.c.Rule, e.c.Kind, e.c.Severity, e.c.CauseRule = x.Rule, x.Kind, x.Severity, ""
+	if explained {
+		e.c.CauseRule = x.Cause
+	}
 }
 
 // forget drops the oldest ended episodes above the bound, then the oldest of all, and remembers until when it has seen them.
-func (d *decision) forget() {
-	for len(d.c.Episodes) > fleet.MaxEpisodes {
-		i := slices.IndexFunc(d.c.Episodes, func(e fleet.Episode) bool { return !e.ClearedAt.IsZero() })
+func (e *edit) forget() {
+	for len(e.c.Episodes) > fleet.MaxEpisodes {
+		i := slices.IndexFunc(e.c.Episodes, func(x fleet.Episode) bool { return !x.ClearedAt.IsZero() })
 		i = max(i, 0)
-		d.c.SeenUntil = later(d.c.SeenUntil, d.c.Episodes[i].OpenedAt)
-		d.c.Episodes = slices.Delete(d.c.Episodes, i, i+1)
+		e.c.SeenUntil = later(e.c.SeenUntil, e.c.Episodes[i].OpenedAt)
+		e.c.Episodes = slices.Delete(e.c.Episodes, i, i+1)
 	}
 }
 
 func (d *decision) say(action, format string, args ...any) {
 	d.action, d.detail = action, fmt.Sprintf(format, args...)
-}
-
-func (d *decision) audit(action, detail string) {
-	d.audited = append(d.audited, fleet.Audit{CaseID: d.c.ID, At: d.now, Actor: actorRules, Action: action, Detail: detail})
-}
-
-func open(c *fleet.Case) int {
-	n := 0
-	for _, e := range c.Episodes {
-		if e.ClearedAt.IsZero() {
-			n++
-		}
-	}
-	return n
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

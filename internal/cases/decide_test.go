@@ -22,9 +22,10 @@ type story struct {
 	c       *fleet.Case
 	closed  []fleet.Case // earlier cases
 	audit   []string
-	out     []string // messages: topic/severity, "+1h0m0s" when due later
+	out     []string // messages: event/severity, "back" for one that a problem is, "+1h0m0s" when due later
 	reason  string
 	changes int
+	around  Around
 }
 
 func begin(t *testing.T) *story { t.Helper(); return &story{t: t, cfg: DefaultConfig()} }
@@ -86,7 +87,7 @@ func (s *story) see(texts ...string) *story {
 func (s *story) apply(f fleet.Finding, now time.Time) {
 	s.t.Helper()
 	before := clone(s.t, s.c)
-	ch, reason, write := s.cfg.Decide(s.c, f, now)
+	ch, reason, write := s.cfg.Decide(s.c, f, now, s.around)
 	if after := clone(s.t, s.c); before != after {
 		s.t.Fatalf("Decide changed the case it was given:\n%s\n%s", before, after)
 	}
@@ -106,9 +107,14 @@ func (s *story) apply(f fleet.Finding, now time.Time) {
 	for _, o := range ch.Outbox {
 		if o.Kind == fleet.OutboxRecord {
 			records++
+		}
+		if o.Kind != fleet.OutboxMessage {
 			continue
 		}
 		m := o.Topic + "/" + ch.Case.Severity.String()
+		if o.Ref == fleet.RefBack {
+			m = "back/" + ch.Case.Severity.String()
+		}
 		if wait := o.DueAt.Sub(now); wait > 0 {
 			m += "+" + wait.String()
 		}
@@ -149,7 +155,7 @@ func (s *story) want(state, audit, messages string) *story {
 func (s *story) agent(state fleet.CaseState, when time.Time) *story {
 	s.c.State, s.c.Assignee = state, "agent:eve"
 	if state == fleet.CaseResolved {
-		s.c.Outcome, s.c.ClosedAt = "fixed", when
+		s.c.Outcome, s.c.ClosedAt = fleet.OutcomeRepaired, when
 		s.c.Told, s.c.ToldAny, s.c.AllClear = fleet.Info, false, false
 	}
 	return s
@@ -194,7 +200,7 @@ func TestWhoIsToldOfWhat(t *testing.T) {
 	begin(t).see("x#0 opened info @0").want("new info x1", "opened", "")
 	begin(t).see("x#0 opened info @0", "x:0#1 updated watch @1", "x:0#2 cleared watch @2").
 		want("resolved (cleared) watch x1", "opened, escalated, cleared", "opened/watch, cleared/watch")
-	for kind, want := range map[string]string{"fault": "opened/due", "maintenance": "opened/due", "safety": "opened/due", "usage": "", "experience": ""} {
+	for kind, want := range map[string]string{"fault": "opened/due", "maintenance": "opened/due", "safety": "opened/due", "usage": "opened/due", "experience": ""} {
 		begin(t).see("x#0 opened due @0 "+kind).want("new due x1", "opened", want)
 	}
 	begin(t).see("x#0 opened info @0", "x:0#1 cleared info @1").want("resolved (cleared) info x1", "opened, cleared", "")
@@ -232,11 +238,14 @@ func TestAConditionThatFlapsIsOneCaseAndOneMessage(t *testing.T) {
 	for m := 10; m < 500; m += 10 {
 		s.see(fmt.Sprintf("slow#0 opened due @%d", m), fmt.Sprintf("slow:%d#1 cleared due @%d", m, m+1))
 	}
-	if got := strings.Join(s.out, ", "); got != "opened/due, cleared/due" || s.c.Count != 50 || len(s.closed) != 0 {
+	// What is asked for now and then has nothing new for who heard the first: outreach leaves it out.
+	if got := strings.Join(s.out, ", "); !strings.HasPrefix(got, "opened/due, cleared/due, back/due+51m0s, cleared/due, back/due+51m0s") ||
+		strings.Count(got, "opened") != 1 || len(s.out) > 20 || s.c.Count != 50 || len(s.closed) != 0 {
 		t.Errorf("%d episodes, messages %s", s.c.Count, got)
 	}
+	n := len(s.out)
 	s.see("code#0 opened fault @600")
-	if got := strings.Join(s.out[2:], ", "); got != "opened/fault" {
+	if got := strings.Join(s.out[n:], ", "); got != "opened/fault" {
 		t.Errorf("worse than before after an all-clear: %s", got)
 	}
 }
@@ -244,17 +253,17 @@ func TestAConditionThatFlapsIsOneCaseAndOneMessage(t *testing.T) {
 func TestAFaultThatIsBackAfterItsAllClear(t *testing.T) {
 	// It was away for an hour: told at once, and so is its end.
 	begin(t).see("e#0 opened fault @0", "e:0#1 cleared fault @10", "e#0 opened fault @80", "e:80#1 cleared fault @90").
-		want("resolved (cleared) fault x2", "opened, cleared, reopened, cleared", "opened/fault, cleared/fault, opened/fault, cleared/fault")
+		want("resolved (cleared) fault x2", "opened, cleared, reopened, cleared", "opened/fault, cleared/fault, back/fault, cleared/fault")
 	// It was away for 5 minutes: the message waits for the rest of the hour. It flaps meanwhile: nothing more.
 	s := begin(t).see("e#0 opened fault @0", "e:0#1 cleared fault @10", "e#0 opened fault @15", "e:15#1 cleared fault @20", "e#0 opened fault @25")
-	s.want("new fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, opened/fault+55m0s")
+	s.want("reopened fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, back/fault+55m0s")
 	// It stays until the message has left: its end is told again.
 	s.see("e:25#1 cleared fault @100")
 	s.want("resolved (cleared) fault x3", "opened, cleared, reopened, cleared, reopened, cleared",
-		"opened/fault, cleared/fault, opened/fault+55m0s, cleared/fault")
+		"opened/fault, cleared/fault, back/fault+55m0s, cleared/fault")
 	// It is over before the message is due: it is left out then, and the next return asks for another.
 	s = begin(t).see("e#0 opened fault @0", "e:0#1 cleared fault @10", "e#0 opened fault @15", "e:15#1 cleared fault @20", "e#0 opened fault @75")
-	s.want("new fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, opened/fault+55m0s, opened/fault+5m0s")
+	s.want("reopened fault x3", "opened, cleared, reopened, cleared, reopened", "opened/fault, cleared/fault, back/fault+55m0s, back/fault+5m0s")
 }
 
 func TestAProblemThatComesBackLaterIsANewCase(t *testing.T) {
@@ -279,7 +288,7 @@ func TestAgentsAndRules(t *testing.T) {
 	// Resolved, and the symptom comes again: the same case, and the owner is told anew.
 	s = begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @1")
 	s = s.agent(fleet.CaseResolved, at(100)).see("slow#0 opened due @20000")
-	s.want("new due x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/due")
+	s.want("reopened due x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/due")
 	// ... a month later it is a new one.
 	s = begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @1").agent(fleet.CaseResolved, at(100))
 	s.see(fmt.Sprintf("slow#0 opened due @%d", 100+30*24*60)).want("new due x1", "opened, cleared, opened", "opened/due, cleared/due, opened/due")
@@ -287,11 +296,11 @@ func TestAgentsAndRules(t *testing.T) {
 
 func TestResolvedWhileTheConditionHolds(t *testing.T) {
 	s := begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
-	s.see("slow:0#1 cleared due @200").want("resolved (fixed) due x1", "opened, noted", "opened/due")
+	s.see("slow:0#1 cleared due @200").want("resolved (repaired) due x1", "opened, noted", "opened/due")
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
-	s.see("slow:0#1 updated fault @200").want("new fault x1", "opened, reopened", "opened/due, opened/fault")
+	s.see("slow:0#1 updated fault @200").want("reopened fault x1", "opened, reopened", "opened/due, opened/fault")
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
-	s.see("slow:0#1 updated due @200").want("new due x1", "opened, reopened", "opened/due, opened/due")
+	s.see("slow:0#1 updated due @200").want("reopened due x1", "opened, reopened", "opened/due, opened/due")
 	// An episode that outlives the month in which the case could have been opened again goes on in the next case.
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100)).see("code#0 opened due @50000", "slow:0#1 updated danger @50010")
 	s.want("new danger x1", strings.Repeat("opened, ", 2)+"escalated", strings.Repeat("opened/due, ", 2)+"escalated/danger")
@@ -306,7 +315,7 @@ func TestASymptomIsNotToldWhileItsCauseIs(t *testing.T) {
 	s.see("slow:0#2 updated fault @9").want("new fault x1", "opened, escalated, updated", "opened/due, escalated/fault")
 	begin(t).see("slow#0 opened due @0", "slow:0#1 updated danger @5 explained").want("new danger x1", "opened, escalated", "opened/due, escalated/danger")
 	s = begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100))
-	s.see("slow:0#1 updated due @200 explained").want("resolved (fixed) due x1", "opened, noted", "opened/due")
+	s.see("slow:0#1 updated due @200 explained").want("resolved (repaired) due x1", "opened, noted", "opened/due")
 }
 
 func TestLateDataNeitherReopensNorDoubles(t *testing.T) {
@@ -316,14 +325,14 @@ func TestLateDataNeitherReopensNorDoubles(t *testing.T) {
 	s.see("slow:20#1 cleared due @31").want("resolved (cleared) due x2", "opened, cleared, noted, noted", "opened/due, cleared/due")
 	// Another rule has not: its condition holds.
 	begin(t).see("slow#0 opened due @0", "slow:0#1 cleared due @30", "code#0 opened fault @29").
-		want("new fault x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/fault")
+		want("reopened fault x2", "opened, cleared, reopened", "opened/due, cleared/due, opened/fault")
 	// What was before the repair is history, unless it is worse or still there afterwards.
 	base := func() *story { return begin(t).see("slow#0 opened due @0").agent(fleet.CaseResolved, at(100)) }
-	base().see("code#0 opened due @90 late").want("resolved (fixed) due x2", "opened, noted", "opened/due")
-	base().see("code#0 opened danger @90 late").want("resolved (fixed) due x2", "opened, noted", "opened/due")
-	base().see("code#0 opened danger @99").want("new danger x2", "opened, reopened", "opened/due, opened/danger")
+	base().see("code#0 opened due @90 late").want("resolved (repaired) due x2", "opened, noted", "opened/due")
+	base().see("code#0 opened danger @90 late").want("resolved (repaired) due x2", "opened, noted", "opened/due")
+	base().see("code#0 opened danger @99").want("reopened danger x2", "opened, reopened", "opened/due, opened/danger")
 	base().see("code#0 opened due @90 late", "code:90#1 updated due @120").
-		want("new due x2", "opened, noted, reopened", "opened/due, opened/due")
+		want("reopened due x2", "opened, noted, reopened", "opened/due, opened/due")
 }
 
 func TestWhatArrivesOutOfOrder(t *testing.T) {
@@ -363,8 +372,8 @@ func TestManyEpisodesAreCountedAndNotKept(t *testing.T) {
 
 func TestTheRecordOfAChange(t *testing.T) {
 	f := finding(t, "slow#0 opened due @0")
-	ch, _, _ := DefaultConfig().Decide(nil, f, at(1))
-	again, _, _ := DefaultConfig().Decide(nil, f, at(2))
+	ch, _, _ := DefaultConfig().Decide(nil, f, at(1), Around{})
+	again, _, _ := DefaultConfig().Decide(nil, f, at(2), Around{})
 	for i := range ch.Outbox {
 		if ch.Outbox[i].ID != again.Outbox[i].ID {
 			t.Errorf("row %d has another id the second time", i)
@@ -386,7 +395,10 @@ func TestConfig(t *testing.T) {
 	must(t, DefaultConfig().Validate())
 	c := DefaultConfig()
 	c.RetellAfter, c.SettleFor = -1, -1
-	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "retell_after -1ns") || !strings.Contains(err.Error(), "settle_for") {
+	c.SLA = append(c.SLA, Promise{Severity: fleet.Danger, Resolve: time.Hour}, Promise{})
+	c.Escalation = []Step{{After: -1, To: "operators"}}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "retell_after -1ns") || !strings.Contains(err.Error(), "settle_for") ||
+		strings.Count(err.Error(), "cases.sla") != 2 || !strings.Contains(err.Error(), "cases.escalation \"info after -1ns") {
 		t.Error(err)
 	}
 }

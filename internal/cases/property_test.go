@@ -30,7 +30,7 @@ func (w *world) apply(t *rapid.T, f fleet.Finding, now time.Time) bool {
 		c := w.cases[id]
 		current = &c
 	}
-	ch, _, write := DefaultConfig().Decide(current, f, now)
+	ch, _, write := DefaultConfig().Decide(current, f, now, Around{})
 	if !write {
 		return false
 	}
@@ -125,7 +125,7 @@ func TestWhatHoldsForEveryCase(t *testing.T) {
 				open[f.Problem][f.ID] = true
 			}
 			c := w.cases[w.latest[f.Problem]]
-			if !lossy && (len(open[f.Problem]) > 0) != (c.State == fleet.CaseNew) {
+			if !lossy && (len(open[f.Problem]) > 0) != c.State.Open() {
 				t.Fatalf("%d conditions hold, the case is %s after %s %s", len(open[f.Problem]), c.State, f.Rule, f.Phase)
 			}
 			checkCase(t, &c)
@@ -139,7 +139,7 @@ func checkCase(t *rapid.T, c *fleet.Case) {
 	if len(c.Episodes) > fleet.MaxEpisodes || c.Count < 1 || c.ToldAny && !c.Live || c.AllClear && !c.ToldAny {
 		t.Fatalf("%+v", c)
 	}
-	if (c.State == fleet.CaseResolved) == c.ClosedAt.IsZero() {
+	if c.State.Open() != c.ClosedAt.IsZero() {
 		t.Fatalf("%s and closed at %v", c.State, c.ClosedAt)
 	}
 	highest := fleet.Info
@@ -156,7 +156,7 @@ func checkCase(t *rapid.T, c *fleet.Case) {
 func resolvedButLatest(t *rapid.T, w *world) {
 	latest := slices.Collect(maps.Values(w.latest))
 	for id, c := range w.cases {
-		if c.State != fleet.CaseResolved && !slices.Contains(latest, id) {
+		if c.State.Open() && !slices.Contains(latest, id) {
 			t.Fatalf("an earlier case is still open: %+v", c)
 		}
 	}

@@ -1,139 +1,148 @@
 package cases
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
 	"aftercare/internal/fleet"
 )
 
-// The topics of messages.
-const (
-	topicOpened    = "opened"
-	topicEscalated = "escalated"
-	topicCleared   = "cleared"
-)
-
 // tell asks for a message if the owner should hear of what happened; whether it is sent is decided when it is due.
 func (d *decision) tell() {
-	if d.c.State == fleet.CaseResolved {
-		d.tellEnd()
+	if !d.c.State.Open() {
+		if d.action == actCleared {
+			d.tellEnd(d.f.At, d.cause())
+		}
 		return
 	}
 	if d.f.Phase == fleet.Cleared {
 		return
 	}
-	if d.explained() {
-		d.detail += "; " + d.f.Cause + " explains it"
-		return
-	}
-	topic, why := d.topic()
-	switch {
-	case topic != "":
-		d.c.Told, d.c.ToldAny, d.c.AllClear, d.c.BackAt = max(d.c.Told, d.c.Severity), true, false, time.Time{}
-		d.message(topic, d.now)
-	case d.isBack():
-		d.tellBack()
-	default:
+	if why := d.tellOpen(d.f.Live, d.f.OpenedAt, d.f.At, d.cause()); why != "" {
 		d.detail += "; " + why
 	}
 }
 
-// explained says whether a finding only tells that an open episode is the symptom of another one: its owner hears of that. What
-// has become dangerous is told all the same.
-func (d *decision) explained() bool {
-	return d.f.Phase == fleet.Updated && d.f.Cause != "" && d.c.Severity < fleet.Danger
-}
+// cause names the finding as what asks for a message.
+func (d *decision) cause() string { return fmt.Sprintf("%s.%d", d.f.ID, d.f.Revision) }
 
-// topic returns what the owner should hear, or why nothing.
-func (d *decision) topic() (topic, why string) {
-	switch {
-	case !fleet.TellsOwner(d.c.Kind, d.c.Severity):
-		return "", fmt.Sprintf("nobody is told of %s at severity %s", d.c.Kind, d.c.Severity)
-	case !d.f.Live:
-		return "", "nobody is told while the device uploads its past"
-	case !d.c.ToldAny:
-		return topicOpened, ""
-	case d.c.Severity > d.c.Told && d.c.AllClear:
-		return topicOpened, ""
-	case d.c.Severity > d.c.Told:
-		return topicEscalated, ""
-	default:
-		return "", "the owner was told before"
+// worth is what an owner would be told: the kind and severity of the most severe condition that holds and that no other one
+// explains. What has become dangerous is told all the same. False when there is none.
+func worth(c *fleet.Case) (fleet.Kind, fleet.Severity, bool) {
+	best := -1
+	for i, e := range c.Episodes {
+		if !e.ClearedAt.IsZero() || e.Cause != "" && e.Severity < fleet.Danger {
+			continue
+		}
+		if best < 0 || e.Severity >= c.Episodes[best].Severity {
+			best = i
+		}
 	}
+	if best < 0 {
+		return "", 0, false
+	}
+	return c.Episodes[best].Kind, c.Episodes[best].Severity, true
 }
 
-// isBack says whether a fault or danger shows again that its owner believes to be over.
-func (d *decision) isBack() bool {
-	return d.f.Live && d.c.AllClear && d.c.Severity >= fleet.Fault && d.c.BackAt.IsZero()
+// tellOpen asks for the message that there is a problem, or says why none is. opened is when what is told began, about when it
+// was so.
+func (e *edit) tellOpen(live bool, opened, about time.Time, cause string) (why string) {
+	kind, severity, plain := worth(&e.c)
+	if !plain {
+		return e.c.CauseRule + " explains it"
+	}
+	topic := fleet.TopicOf(kind, severity)
+	switch {
+	case topic == "":
+		return fmt.Sprintf("nobody is told of %s at severity %s", kind, severity)
+	case !live:
+		return "nobody is told while the device uploads its past"
+	case e.c.Snooze.Holds(e.now, severity) && severity < fleet.Danger:
+		return "the case is snoozed"
+	case e.c.IncidentID != "" && topic != fleet.TopicSafety:
+		return e.tellIncident(severity, about)
+	case !e.c.ToldAny, severity > e.c.Told && e.c.AllClear:
+		e.asked(severity)
+		e.message(fleet.EventOpened, cause, e.now, about)
+	case severity > e.c.Told:
+		e.asked(severity)
+		e.message(fleet.EventEscalated, cause, e.now, about)
+	case e.c.AllClear && e.c.BackAt.IsZero():
+		e.tellBack(opened, about, cause)
+	default:
+		return "the owner was told before"
+	}
+	return ""
+}
+
+func (e *edit) asked(s fleet.Severity) {
+	e.c.Told, e.c.ToldAny, e.c.AllClear, e.c.BackAt = max(e.c.Told, s), true, false, time.Time{}
+}
+
+// tellIncident asks for the one message of the incident that a case is a child of, once for each case.
+func (e *edit) tellIncident(s fleet.Severity, about time.Time) (why string) {
+	why = "it is part of an incident"
+	if !e.c.ToldAny {
+		e.asked(s)
+		e.incidentMessage(about)
+	}
+	return why
+}
+
+// incidentMessage is the same row however often it is asked for.
+func (e *edit) incidentMessage(about time.Time) {
+	e.outbox = append(e.outbox, fleet.OutboxRow{ID: fleet.ID("msg", e.c.IncidentID, e.c.ID), Kind: fleet.OutboxMessage, Tenant: e.c.Device.Tenant,
+		CaseID: e.c.ID, Topic: fleet.EventIncident, Ref: e.c.IncidentID, DueAt: e.now, About: about, Cause: e.received})
 }
 
 // tellBack asks for the message that a problem is back: at once when it was away for long enough to have been over, else it is
 // due when that time has passed, and outreach leaves it out if the problem has gone away again by then. So a
-// condition that flaps is not told again and again, and one that has come back to stay is.
-func (d *decision) tellBack() {
-	d.c.BackAt = d.now.Add(max(0, d.cfg.RetellAfter-d.sinceEnd()))
-	d.message(topicOpened, d.c.BackAt)
+// condition that flaps is not told again and again, and one that has come back to stay is. Whether the all-clear ever left, or
+// even the first message, is not known here: who still has to hear is decided when it is due (fleet.Heard.TellAgain).
+func (e *edit) tellBack(opened, about time.Time, cause string) {
+	e.c.BackAt = e.now.Add(max(0, e.cfg.RetellAfter-e.sinceEnd(opened)))
+	e.message(fleet.EventOpened, cause, e.c.BackAt, about).Ref = fleet.RefBack
 }
 
-// sinceEnd is the event time between the last end of an episode and the beginning of the finding's.
-func (d *decision) sinceEnd() time.Duration {
+// sinceEnd is the event time between the last end of an episode and opened.
+func (e *edit) sinceEnd(opened time.Time) time.Duration {
 	var end time.Time
-	for _, e := range d.c.Episodes {
-		end = later(end, e.ClearedAt)
+	for _, x := range e.c.Episodes {
+		end = later(end, x.ClearedAt)
 	}
-	return d.f.OpenedAt.Sub(end)
+	return opened.Sub(end)
 }
 
-// tellEnd asks for the all-clear, once, if the owner was told that there was something. When the finding comes from a
-// reading that arrived late, the row waits: outreach leaves it out if the problem is back by then.
-func (d *decision) tellEnd() {
-	toldBack := !d.c.BackAt.IsZero() && !d.now.Before(d.c.BackAt)
-	if d.action != actCleared || !d.c.ToldAny || (d.c.AllClear && !toldBack) {
+// tellEnd asks for the all-clear, once, if a message was asked for before; outreach sends it to exactly those who got one. A tip
+// has none. When it follows from a reading that arrived late, the row waits: outreach leaves it out if the problem is back by
+// then. What has not left yet of the messages before is taken back, but for one that waits to say that the problem is back: when
+// that is due it is over, or back again.
+func (e *edit) tellEnd(about time.Time, cause string) {
+	waits := !e.c.BackAt.IsZero() && e.now.Before(e.c.BackAt)
+	told := e.c.ToldAny && (!e.c.AllClear || !e.c.BackAt.IsZero() && !waits)
+	if e.c.ToldAny {
+		e.recall("it was over before the message left", fleet.EventEscalated, fleet.EventReminder, fleet.EventWarranty)
+		if !waits {
+			e.recall(e.why, fleet.EventOpened)
+		}
+	}
+	if !told || fleet.TopicOf(e.c.Kind, e.c.Severity) == fleet.TopicTip {
 		return
 	}
-	d.c.AllClear, d.c.BackAt = true, time.Time{}
-	due := d.now
-	if d.f.Received.Sub(d.f.At) > d.cfg.LateAfter {
-		due = due.Add(d.cfg.SettleFor)
+	e.c.AllClear, e.c.BackAt = true, time.Time{}
+	due := e.now
+	if !e.received.IsZero() && e.received.Sub(about) > e.cfg.LateAfter {
+		due = due.Add(e.cfg.SettleFor)
 	}
-	d.message(topicCleared, due)
+	e.message(fleet.EventCleared, cause, due, about)
 }
 
-func (d *decision) message(topic string, due time.Time) {
-	cause := fmt.Sprintf("%s.%d", d.f.ID, d.f.Revision)
-	d.outbox = append(d.outbox, messageRow(&d.c, topic, cause, due, d.f.Received))
-}
-
-// messageRow asks for a message. Its id is the same whenever the same finding asks for it.
-func messageRow(c *fleet.Case, topic, cause string, due, received time.Time) fleet.OutboxRow {
-	return fleet.OutboxRow{ID: fleet.ID("msg", c.ID, topic, c.Severity.String(), cause), Kind: fleet.OutboxMessage,
-		Tenant: c.Device.Tenant, CaseID: c.ID, Topic: topic, DueAt: due, Cause: received}
-}
-
-// change closes the decision: one audit line and one record for the changes stream, beside the messages.
-func (d *decision) change() fleet.Change {
-	d.audit(d.action, d.detail)
-	n := notice(&d.c, d.action, actorRules, d.detail, d.f.At)
-	n.ID = fleet.ID("ntc", d.c.ID, d.f.ID, fmt.Sprint(d.f.Revision))
-	expected := d.before.Version
-	d.c.Version = expected + 1
-	return fleet.Change{Case: d.c, Expected: expected, Audit: d.audited,
-		Outbox: append(d.outbox, recordRow(n, d.now, d.f.Received))}
-}
-
-func notice(c *fleet.Case, action, actor, detail string, at time.Time) fleet.Notice {
-	return fleet.Notice{Type: "case", Device: c.Device, Model: c.Model, CaseID: c.ID, Problem: c.Problem, Kind: c.Kind,
-		Severity: c.Severity, Action: action, Actor: actor, Detail: detail, At: at}
-}
-
-// recordRow puts a notice on the changes stream.
-func recordRow(n fleet.Notice, due, cause time.Time) fleet.OutboxRow {
-	body, err := json.Marshal(n)
-	if err != nil { // strings, times of sane years and a severity in range: it cannot fail
-		panic(fmt.Sprintf("encode notice %s: %v", n.ID, err))
+// tellCover asks for the message that the cover of the device ends soon, due some time before it does, when a problem that it may
+// pay for is told. Within that time the message itself says how long it lasts.
+func (e *edit) tellCover(until time.Time) {
+	at := until.Add(-e.cfg.WarrantyLead)
+	if e.cfg.WarrantyLead == 0 || until.IsZero() || !at.After(e.now) || e.before.ToldAny || !e.c.ToldAny {
+		return
 	}
-	return fleet.OutboxRow{ID: fleet.ID("rec", n.ID), Kind: fleet.OutboxRecord, Tenant: n.Device.Tenant, CaseID: n.CaseID,
-		Topic: n.Action, Body: body, DueAt: due, Cause: cause}
+	e.message(fleet.EventWarranty, e.cause(), at, e.now)
 }

@@ -39,13 +39,14 @@ func (k key) kind() string {
 	switch k.of {
 	case reflect.TypeFor[time.Duration]():
 		return "duration"
-	case reflect.TypeFor[[]string](), reflect.TypeFor[[]int]():
-		return "list"
 	case reflect.TypeFor[bool]():
 		return "true/false"
 	}
-	if k.of.Kind() == reflect.String {
+	switch k.of.Kind() {
+	case reflect.String:
 		return "text"
+	case reflect.Slice:
+		return "list"
 	}
 	return "number"
 }

@@ -198,8 +198,8 @@ type OutboxRow struct {
 	PersonID string // message: to whom; empty means the device's owner at sending time
 	Channel  string // message: empty means decide at sending time and fan out; else this one channel
 	Topic    string // message: one of the Event constants; timer: what it is for
-	// Ref is the incident, work order or message it is about, when that is no case. On an opened message of a case it says that
-	// the problem is back, and stands for the all-clear before: who it still has something new for is what Heard.TellAgain says.
+	// Ref is the incident, work order or message it is about, when that is no case; RefBack on an opened message says that the
+	// problem is back: who it still has something new for is what Heard.TellAgain says.
 	Ref      string
 	About    time.Time // event time of what it tells: an owner hears nothing of the time before the device was hers
 	Body     []byte    // record: the record's JSON

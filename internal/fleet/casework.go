@@ -58,6 +58,10 @@ type Attachment struct {
 	Body []byte // nil in lists
 }
 
+// RefBack is the OutboxRow.Ref of an opened message that says that a problem is back after its all-clear. When it is due nobody
+// asks what was meant to be sent before, only what was heard: Heard.TellAgain.
+const RefBack = "back"
+
 // Heard is what somebody heard last of a case on one channel; a zero Event means nothing yet.
 type Heard struct {
 	Event string // EventOpened, EventEscalated, EventReminder or EventCleared

@@ -78,7 +78,7 @@ func stillHolds(p *plan) (verdict, string) {
 		if over {
 			return skip, "the case was resolved before the message left"
 		}
-		if p.row.Topic == fleet.EventOpened && p.row.Ref != "" {
+		if p.row.Topic == fleet.EventOpened && p.row.Ref == fleet.RefBack {
 			if tell, why := p.tellAgain(); !tell {
 				return skip, why
 			}
@@ -87,8 +87,11 @@ func stillHolds(p *plan) (verdict, string) {
 		if !over {
 			return skip, "the problem is back"
 		}
-		if !slices.ContainsFunc(p.before, p.told) {
+		switch fleet.LastHeard(p.before, p.listener(), p.channel()).Event {
+		case "":
 			return skip, "nobody was told of the problem here"
+		case fleet.EventCleared:
+			return skip, "nobody was told of the problem here since the last all-clear"
 		}
 	default:
 		return skip, fmt.Sprintf("there is no message for %q", p.row.Topic)
@@ -107,21 +110,20 @@ func (p *plan) tellAgain() (tell bool, why string) {
 			}
 		}
 	}
-	person := p.row.PersonID
-	if person == "" && p.device != nil {
-		person = p.device.OwnerID
-	}
 	for _, c := range channels {
-		if tell, why = fleet.LastHeard(p.before, person, c).TellAgain(p.kase.Severity); tell {
+		if tell, why = fleet.LastHeard(p.before, p.listener(), c).TellAgain(p.kase.Severity); tell {
 			return true, why
 		}
 	}
 	return false, why
 }
 
-// told says whether an earlier message of the case arrived where this one is going.
-func (p *plan) told(d fleet.Delivery) bool {
-	return d.State == "sent" && d.OutboxID != p.row.ID && d.Channel == p.channel() && (p.row.PersonID == "" || d.PersonID == p.row.PersonID)
+// listener is the person whom the message is for.
+func (p *plan) listener() string {
+	if p.row.PersonID == "" && p.device != nil {
+		return p.device.OwnerID
+	}
+	return p.row.PersonID
 }
 
 // mayWe is where consent and preferences decide. All messages there are today are service messages about the person's own

@@ -45,7 +45,7 @@ func heard(events ...string) (out []fleet.Delivery) {
 
 func TestDecide(t *testing.T) {
 	night := time.Date(2025, 11, 21, 22, 30, 0, 0, time.UTC) // 23:30 in Berlin
-	told := fleet.Delivery{OutboxID: "msg-0", PersonID: "anna", Channel: "inbox", State: "sent"}
+	told := fleet.Delivery{OutboxID: "msg-0", PersonID: "anna", Channel: "inbox", Topic: "opened", State: "sent"}
 	cases := []struct {
 		name   string
 		change func(*plan)
@@ -62,22 +62,25 @@ func TestDecide(t *testing.T) {
 			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, []fleet.Delivery{told}
 		}, proceed, ""},
 		{"cleared, back", func(p *plan) { p.row.Topic, p.before = "cleared", []fleet.Delivery{told} }, skip, "is back"},
+		{"cleared, told that before", func(p *plan) {
+			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, heard("opened", "cleared")
+		}, skip, "since the last all-clear"},
 		{"cleared, nobody told", func(p *plan) { p.row.Topic, p.kase.State = "cleared", fleet.CaseResolved }, skip, "nobody was told"},
 		{"cleared, told elsewhere", func(p *plan) {
 			ntfyRow(p)
 			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, []fleet.Delivery{told}
 		}, skip, "nobody was told"},
 		{"back, told that it was over", func(p *plan) {
-			p.row.Ref, p.kase.Severity, p.before = "clear-1", fleet.Fault, heard("opened", "cleared")
+			p.row.Ref, p.kase.Severity, p.before = fleet.RefBack, fleet.Fault, heard("opened", "cleared")
 		}, proceed, ""},
-		{"back, mild, told before", func(p *plan) { p.row.Ref, p.before = "clear-1", heard("opened", "cleared") }, skip, "no fault"},
+		{"back, mild, told before", func(p *plan) { p.row.Ref, p.before = fleet.RefBack, heard("opened", "cleared") }, skip, "no fault"},
 		{"back, its all-clear never left", func(p *plan) {
-			p.row.Ref, p.kase.Severity, p.before = "clear-1", fleet.Danger, heard("opened")
+			p.row.Ref, p.kase.Severity, p.before = fleet.RefBack, fleet.Danger, heard("opened")
 		}, skip, "no all-clear has left since"},
-		{"back, its first message never left", func(p *plan) { p.row.Ref = "clear-1" }, proceed, ""},
+		{"back, its first message never left", func(p *plan) { p.row.Ref = fleet.RefBack }, proceed, ""},
 		{"back, told in the inbox only", func(p *plan) {
 			ntfyRow(p)
-			p.row.Ref, p.before = "clear-1", heard("opened", "cleared")[:1]
+			p.row.Ref, p.before = fleet.RefBack, heard("opened", "cleared")[:1]
 		}, proceed, ""},
 		{"no device", func(p *plan) { p.device = nil }, skip, "not registered"},
 		{"no owner", func(p *plan) { p.device.OwnerID = "" }, skip, "no owner"},

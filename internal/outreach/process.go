@@ -54,7 +54,7 @@ func (o *Outreach) load(ctx context.Context, row fleet.OutboxRow, now time.Time)
 		}
 		return nil, fmt.Errorf("message %q: load case %q: %w", row.ID, row.CaseID, err)
 	}
-	if row.Topic == fleet.EventCleared || row.Ref != "" {
+	if row.Topic == fleet.EventCleared || row.Ref == fleet.RefBack {
 		if p.before, err = o.deps.Cases.CaseDeliveries(ctx, row.Tenant, row.CaseID); err != nil {
 			return nil, fmt.Errorf("message %q: %w", row.ID, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -192,18 +191,4 @@ func (s *Store) Attachment(ctx context.Context, tenant, caseID, id string) (flee
 		return fleet.Attachment{}, fmt.Errorf("attachment %q: %w", id, err)
 	}
 	return fleet.Attachment{ID: r.ID, Name: r.Name, Type: r.Type, Size: r.Size, At: fromMS(r.At), By: r.By, Body: body}, nil
-}
-
-// QuietDevice returns the snooze of a whole device that holds at t, from whichever of its cases it was set on.
-func (s *Store) QuietDevice(ctx context.Context, key fleet.DeviceKey, t time.Time) (fleet.Snooze, error) {
-	cs, err := s.Cases(ctx, fleet.CaseFilter{Tenant: key.Tenant, Device: key.Serial, ByTime: true})
-	if err != nil {
-		return fleet.Snooze{}, err
-	}
-	for i := range cs {
-		if z := cs[i].Snooze; z.Device && z.Holds(t, fleet.Info) {
-			return z, nil
-		}
-	}
-	return fleet.Snooze{}, nil
 }

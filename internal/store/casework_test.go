@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -130,25 +129,6 @@ func TestSeveralCasesAreOneTransaction(t *testing.T) {
 		must(t, err)
 		if c.Count != 1 || c.Version != 1 {
 			t.Errorf("%+v", c)
-		}
-	}
-}
-
-func TestQuietDevice(t *testing.T) {
-	s := open(t)
-	for i, z := range []fleet.Snooze{{By: "agent:eve", Until: t0.Add(time.Hour)}, {By: "agent:eve", Until: t0.Add(time.Hour), Device: true}} {
-		c := aCase(fmt.Sprint("c", i), fmt.Sprint("WM-", i), fleet.Due, t0)
-		c.Snooze = z
-		must(t, s.Commit(t.Context(), change(c, 0)))
-	}
-	for _, x := range []struct {
-		serial string
-		at     time.Time
-		want   bool
-	}{{"WM-0", t0, false}, {"WM-1", t0, true}, {"WM-1", t0.Add(time.Hour), false}} {
-		z, err := s.QuietDevice(t.Context(), fleet.DeviceKey{Tenant: "demo", Serial: x.serial}, x.at)
-		if err != nil || (z.By != "") != x.want {
-			t.Errorf("%s: %+v, %v", x.serial, z, err)
 		}
 	}
 }

@@ -96,8 +96,16 @@ type auditRow struct {
 	Detail        string
 }
 
-// outcomes are what an agent may close a case with; they feed the rules' record, so the list is short and fixed.
-var outcomes = []string{"fixed", "fixed by the owner", "part replaced", "no fault found"}
+// outcomes are what an agent may close a case with; they feed the rules' record, so the list is short and fixed. A duplicate is
+// merged into another case, which needs more than a choice.
+var outcomes = func() (out []string) {
+	for _, o := range fleet.Outcomes() {
+		if o != fleet.OutcomeDuplicate {
+			out = append(out, string(o))
+		}
+	}
+	return out
+}()
 
 func (s *Web) loadCase(ctx context.Context, r *http.Request) (*fleet.Case, error) {
 	if err := s.ours(r.PathValue("tenant")); err != nil {

@@ -210,7 +210,7 @@ func TestActions(t *testing.T) {
 	c := f.cases[0]
 	for _, a := range []struct{ path, form, want string }{
 		{"/acknowledge", "", "acknowledge " + c.ID + " agent:desk"},
-		{"/resolve", "outcome=fixed&note=new+plug", "resolve " + c.ID + " agent:desk fixed new plug"},
+		{"/resolve", "outcome=repaired&note=new+plug", "resolve " + c.ID + " agent:desk repaired new plug"},
 		{"/comment", "note=called", "comment " + c.ID + " agent:desk called"},
 	} {
 		f.done = nil

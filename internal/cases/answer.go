@@ -1,0 +1,162 @@
+package cases
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"aftercare/internal/fleet"
+)
+
+// Answer is what an owner says of a message, by one of its buttons: it goes to the case and to the record of the rule that spoke,
+// once for each message, person and verdict. A case that is over only notes it. CodeInvalid: it is no answer; CodeNotFound: there
+// is no such case. To ask again after an error is safe.
+func (c *Cases) Answer(ctx context.Context, a fleet.Answer) error {
+	if !slices.Contains(fleet.Verdicts(), a.Verdict) || a.MessageID == "" || a.PersonID == "" || len(a.Note) > maxNote {
+		return fleet.Errorf(fleet.CodeInvalid, "verdict %.40q of person %q on message %q, a note of %d bytes: want one of %v and at most %d bytes",
+			a.Verdict, a.PersonID, a.MessageID, len(a.Note), fleet.Verdicts(), maxNote)
+	}
+	k, err := c.store.Case(ctx, a.Tenant, a.CaseID)
+	if err != nil {
+		return err
+	}
+	if before, err := c.store.Answered(ctx, a); err != nil || before {
+		return err
+	}
+	order, err := c.beyond(ctx, k, a)
+	if err != nil {
+		return err
+	}
+	return c.deciding(ctx, func() ([]fleet.Change, bool, error) {
+		k, err := c.store.Case(ctx, a.Tenant, a.CaseID)
+		if err != nil {
+			return nil, false, err
+		}
+		if before, err := c.store.Answered(ctx, a); err != nil || before {
+			return nil, false, err
+		}
+		e := c.edit(k, byOwner+":"+a.PersonID, a.At)
+		if a.Rule == "" {
+			a.Rule, a.RuleHash = k.Rule, hashOf(k)
+		}
+		e.answers = []fleet.Answer{a}
+		if a.Rule != "" {
+			e.record = []fleet.RuleRecord{{Tenant: a.Tenant, Rule: a.Rule, RuleHash: a.RuleHash, What: string(a.Verdict), N: 1}}
+		}
+		if err := e.answer(a, order); err != nil {
+			return nil, false, err
+		}
+		return []fleet.Change{e.close()}, true, nil
+	})
+}
+
+// beyond does what an answer asks of others. They bear being asked twice for the same message.
+func (c *Cases) beyond(ctx context.Context, k *fleet.Case, a fleet.Answer) (*fleet.Order, error) {
+	switch {
+	case a.Verdict == fleet.VerdictStop && c.deps.Wishes != nil:
+		return nil, c.deps.Wishes.Stop(ctx, a)
+	case a.Verdict == fleet.VerdictBook && c.deps.Booker != nil && k.State.Open():
+		o, err := c.deps.Booker.Book(ctx, k, a)
+		if fleet.CodeOf(err) == fleet.CodeNotFound { // nobody to send: agents look for somebody
+			return nil, nil //nolint:nilnil // "none" is an answer here
+		}
+		return &o, err
+	}
+	return nil, nil //nolint:nilnil // most answers ask nothing of others
+}
+
+// answer is what an owner's verdict does to the case.
+func (e *edit) answer(a fleet.Answer, order *fleet.Order) error {
+	k := &e.c
+	if !k.State.Open() {
+		e.audit(actAnswered, withNote(said(a.Verdict)+"; the case is "+said(k.State), a.Note))
+		return nil
+	}
+	switch a.Verdict {
+	case fleet.VerdictFixed:
+		to, err := Next(k.State, fleet.VerbResolve, e.actor)
+		if err != nil {
+			return err
+		}
+		k.FixCause = cut(a.Note)
+		e.over(to, fleet.OutcomeOwnerFixed)
+	case fleet.VerdictNotTrue: // quiet for the owner; agents see it, and the rule's record too
+		k.Snooze = fleet.Snooze{Worse: true, Severity: k.Severity, By: e.actor}
+		e.tellAgents("not_true", "info", k.Assignee, e.headline(), withNote("the owner says that it is not true", a.Note))
+	case fleet.VerdictBook:
+		e.book(order, a.Note)
+	case fleet.VerdictOrder:
+		k.State, k.WaitingFor = fleet.CaseWaiting, fleet.WaitPart
+		e.tellAgents("part_wanted", "warning", k.Assignee, e.headline(), withNote("the owner wants the part", a.Note))
+	case fleet.VerdictNotNow:
+		until := e.now.Add(e.cfg.NotNow)
+		k.Snooze = fleet.Snooze{Until: until, Worse: true, Severity: k.Severity, By: e.actor}
+		e.message(fleet.EventReminder, "message "+a.MessageID, until, e.now).PersonID = a.PersonID
+	}
+	e.audit(actAnswered, withNote(said(a.Verdict), a.Note))
+	return nil
+}
+
+func (e *edit) book(order *fleet.Order, note string) {
+	e.c.State, e.c.WaitingFor = fleet.CaseWaiting, fleet.WaitPartner
+	if order == nil {
+		e.tellAgents("visit_wanted", "warning", e.c.Assignee, e.headline(), withNote("the owner wants a visit", note))
+		return
+	}
+	e.c.OrderID, e.c.PartnerID = order.ID, order.PartnerID
+	e.taken()
+	e.audit("ordered", order.ID)
+}
+
+// Visit brings into its case how far a work order has come: the partner who has it is remembered, a visit that is agreed, moved or
+// called off is told to the owner, one that is declined goes back to the agents, and what the partner reports is the case's outcome.
+// The same state of the same order again does nothing.
+func (c *Cases) Visit(ctx context.Context, o fleet.Order, actor string, a Action) error {
+	a.Tenant, a.CaseID, a.Actor = o.Tenant, o.CaseID, actor
+	return c.act(ctx, a, func(e *edit) error { return e.visit(o, a) })
+}
+
+func (e *edit) visit(o fleet.Order, a Action) error {
+	k := &e.c
+	detail := fmt.Sprintf("%s %s", o.ID, o.State)
+	waits := func() {
+		if k.State.Open() {
+			k.State, k.WaitingFor, k.OrderID, k.PartnerID = fleet.CaseWaiting, fleet.WaitPartner, o.ID, o.PartnerID
+			e.taken()
+		}
+	}
+	back := func() {
+		if k.State == fleet.CaseWaiting && k.OrderID == o.ID {
+			k.State, k.WaitingFor = fleet.CaseInProgress, ""
+		}
+	}
+	switch o.State {
+	case fleet.OrderOffered:
+		if k.OrderID == o.ID {
+			return nil
+		}
+		waits()
+	case fleet.OrderAccepted:
+		waits()
+		e.visitMessage(o)
+	case fleet.OrderDeclined:
+		back()
+		e.tellAgents("visit_declined", "warning", k.Assignee, e.headline(), withNote("the partner declined", o.Reason))
+	case fleet.OrderCancelled:
+		back()
+		e.visitMessage(o)
+	case fleet.OrderDone:
+		back()
+		if k.State.Open() && o.Outcome != "" {
+			a.Do, a.Outcome, a.Cause, a.Part, a.Note = fleet.VerbResolve, o.Outcome, o.FixCause, o.FixPart, o.Note
+			return e.do(a)
+		}
+	}
+	e.audit("order", withNote(detail, a.Note))
+	return nil
+}
+
+// visitMessage tells the owner of a visit; each version of the order has one message.
+func (e *edit) visitMessage(o fleet.Order) {
+	e.message(fleet.EventVisit, fmt.Sprintf("%s.%d", o.ID, o.Version), e.now, e.now).Ref = o.ID
+}
