@@ -28,6 +28,8 @@ import (
 	"aftercare/internal/journal"
 	"aftercare/internal/obs"
 	"aftercare/internal/outreach"
+	"aftercare/internal/outreach/channel/push"
+	"aftercare/internal/outreach/channel/webhook"
 	"aftercare/internal/presence"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules/engine"
@@ -132,6 +134,8 @@ type server struct {
 	engine   *engine.Engine
 	cases    *cases.Cases
 	words    *words.Renderer
+	push     *push.Channel
+	webhook  *webhook.Channel
 	outreach *outreach.Outreach
 	relay    *outreach.Relay
 	hub      *web.Hub

@@ -15,11 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/config"
-	"aftercare/internal/egress"
 	"aftercare/internal/fleet"
 	"aftercare/internal/outreach"
-	"aftercare/internal/outreach/channel/ntfy"
-	"aftercare/internal/outreach/channel/webhook"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules/engine"
 	"aftercare/internal/web"
@@ -101,14 +98,13 @@ func (s *server) snapshotted() map[int]uint64 {
 
 func (s *server) buildOutreach(context.Context) error {
 	s.words = words.New(s.files.Models, s.rules.Texts).With(s.files.Templates)
-	client := egress.New(s.cfg.Egress)
-	mail, err := s.emailChannel()
+	channels, err := s.openChannels()
 	if err != nil {
 		return err
 	}
 	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
 		Outbox: s.store, Cases: s.store, Registry: s.registry, Words: s.words,
-		Channels: append(mail, ntfy.New(ntfy.Config{}, client, time.Now), webhook.New(client, time.Now)),
+		Channels: channels,
 		Log:      s.log, Registerer: s.metrics,
 	})
 	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)

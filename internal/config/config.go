@@ -24,6 +24,9 @@ import (
 	"aftercare/internal/obs"
 	"aftercare/internal/outreach"
 	"aftercare/internal/outreach/channel/email"
+	"aftercare/internal/outreach/channel/fcm"
+	"aftercare/internal/outreach/channel/ntfy"
+	"aftercare/internal/outreach/channel/push"
 	"aftercare/internal/presence"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules"
@@ -53,6 +56,9 @@ type Config struct {
 	Cases     cases.Config    `mapstructure:"cases"`
 	Outreach  outreach.Config `mapstructure:"outreach"`
 	Email     email.Config    `mapstructure:"email"`
+	Push      push.Config     `mapstructure:"push"`
+	FCM       fcm.Config      `mapstructure:"fcm"`
+	Ntfy      ntfy.Config     `mapstructure:"ntfy"`
 	Egress    egress.Config   `mapstructure:"egress"`
 	Web       web.Config      `mapstructure:"web"`
 
@@ -83,7 +89,8 @@ func Default() Config {
 		Presence: presence.DefaultConfig(), Commands: commands.DefaultConfig(),
 		History: History{Config: history.DefaultConfig(), Embedded: embedded.DefaultConfig()},
 		Rules:   Rules{Config: rules.DefaultConfig(), Engine: engine.DefaultConfig()},
-		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Outreach: outreach.DefaultConfig(), Email: email.DefaultConfig(), Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
+		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Outreach: outreach.DefaultConfig(), Email: email.DefaultConfig(), Push: push.DefaultConfig(), FCM: fcm.DefaultConfig(), Ntfy: ntfy.DefaultConfig(),
+		Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
 	}
 	c.Store.Path, c.Registry.KeyFile, c.Journal.Dir, c.History.Embedded.Dir = "", "", "", ""
 	return c
@@ -95,6 +102,7 @@ func (c *Config) derive() {
 		to   *string
 		name string
 	}{{&c.Store.Path, "aftercare.db"}, {&c.Registry.KeyFile, "registry.key"}, {&c.Journal.Dir, "journal"}, {&c.History.Embedded.Dir, "influxdb"},
+		{&c.Push.KeyFile, "vapid.key"},
 		{&c.Bridge.StateFile, "bridge.json"}} {
 		if *p.to == "" {
 			*p.to = filepath.Join(c.Data, p.name)
@@ -114,7 +122,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New(`data "": want a folder`))
 	}
 	parts := []interface{ Validate() error }{c.Log, c.Store, c.Registry, c.Journal, c.Ingest, c.Gateway, c.Bridge, c.Presence, c.Commands,
-		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Email, c.Egress, c.Web}
+		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Email, c.Push, c.FCM, c.Ntfy, c.Egress, c.Web}
 	if c.History.URL == "" {
 		parts = append(parts, c.History.Embedded)
 		h := c.History.Config

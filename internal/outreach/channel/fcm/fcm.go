@@ -38,11 +38,11 @@ func DefaultConfig() Config { return Config{URL: "https://fcm.googleapis.com"} }
 // Validate names the field and the value of what is wrong.
 func (c Config) Validate() error {
 	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("channels.fcm.url %q: want a URL", c.URL)
+		return fmt.Errorf("fcm.url %q: want a URL", c.URL)
 	}
 	if c.Account != "" {
 		if _, err := LoadAccount(c.Account); err != nil {
-			return fmt.Errorf("channels.fcm.account: %w", err)
+			return fmt.Errorf("fcm.account: %w", err)
 		}
 	}
 	return nil

@@ -239,7 +239,7 @@ func TestAccount(t *testing.T) {
 		t.Errorf("SEC-18: printed as %s", s)
 	}
 	c.Account, c.URL = filepath.Join(t.TempDir(), "none.json"), "x"
-	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "channels.fcm.url") {
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "fcm.url") {
 		t.Errorf("%v", err)
 	}
 	good := string(accountText(t, "https://oauth2.googleapis.com/token"))

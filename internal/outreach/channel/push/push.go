@@ -27,6 +27,7 @@ const name = "push"
 
 // Config says how push services find us and which are known.
 type Config struct {
+	KeyFile string   `mapstructure:"key_file" help:"file of the key that push requests are signed with; empty: vapid.key in the data folder; made when missing. All subscriptions are lost with it"`
 	Contact string   `mapstructure:"contact" help:"whom a push service may write to, \"mailto:...\" or \"https://...\"; Apple's refuses messages without it"`
 	Hosts   []string `mapstructure:"hosts" help:"hosts of push services besides those of Chrome, Firefox, Safari and Edge: \"push.example.org\", \"*.example.org\", or with a port"`
 }
@@ -38,11 +39,11 @@ func DefaultConfig() Config { return Config{} }
 func (c Config) Validate() error {
 	var errs []error
 	if !contactPattern.MatchString(c.Contact) {
-		errs = append(errs, fmt.Errorf("channels.push.contact %q: want \"mailto:...\" or \"https://...\"", c.Contact))
+		errs = append(errs, fmt.Errorf("push.contact %q: want \"mailto:...\" or \"https://...\"", c.Contact))
 	}
 	for i, h := range c.Hosts {
 		if !hostPattern.MatchString(h) {
-			errs = append(errs, fmt.Errorf("channels.push.hosts[%d] %q: want a host, \"*.\" and a domain, or host:port", i, h))
+			errs = append(errs, fmt.Errorf("push.hosts[%d] %q: want a host, \"*.\" and a domain, or host:port", i, h))
 		}
 	}
 	return errors.Join(errs...)

@@ -149,7 +149,7 @@ func TestConfigValidate(t *testing.T) {
 		t.Error(err)
 	}
 	err := Config{Contact: "care@example.org", Hosts: []string{"*", "https://x.example"}}.Validate()
-	for _, want := range []string{`channels.push.contact "care@example.org"`, `channels.push.hosts[0] "*"`, "channels.push.hosts[1]"} {
+	for _, want := range []string{`push.contact "care@example.org"`, `push.hosts[0] "*"`, "push.hosts[1]"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want it to name %s", err, want)
 		}

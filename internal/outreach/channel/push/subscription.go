@@ -87,7 +87,7 @@ func (c Config) origin(address string) (string, error) {
 		return strings.EqualFold(host, pattern)
 	}
 	if !slices.ContainsFunc(services, matches) && !slices.ContainsFunc(c.Hosts, matches) {
-		return bad("is not at a push service that is known (channels.push.hosts)")
+		return bad("is not at a push service that is known (push.hosts)")
 	}
 	return "https://" + host, nil
 }
