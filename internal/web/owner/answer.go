@@ -39,6 +39,9 @@ func (s *Site) give(v *visit, m *fleet.Message, verdict fleet.Verdict, note stri
 	if !slices.Contains(fleet.Verdicts(), verdict) {
 		return fleet.Errorf(fleet.CodeInvalid, "there is no answer %q", verdict)
 	}
+	if verdict == fleet.VerdictStop && m.CaseID == "" { // there is no case to note it with
+		return s.deps.Wishes.SetPreferences(v.r.Context(), m.Tenant, m.PersonID, fleet.Preference{Topic: subjectOf(m), Channel: m.Channel, Want: fleet.WantNever})
+	}
 	err := s.deps.Answers.Answer(v.r.Context(), fleet.Answer{Tenant: m.Tenant, MessageID: m.ID, CaseID: m.CaseID, PersonID: m.PersonID, Verdict: verdict, Rule: m.Rule,
 		RuleHash: m.RuleHash, Topic: subjectOf(m), Note: note, At: v.Now})
 	if err != nil && fleet.CodeOf(err) != fleet.CodeDuplicate {

@@ -41,14 +41,15 @@ type (
 		// TransferCode makes a code that hands the device on to whoever types it.
 		TransferCode(ctx context.Context, key fleet.DeviceKey, expires time.Time) (string, error)
 	}
-	// Sessions keeps who is signed in. Saving an ID for the second time is CodeDuplicate. Revoke with an empty id ends all of the
+	// Sessions keeps who is signed in. The token is what the browser keeps. OpenSessionByLink uses up the link: the second time is
+	// CodeDenied. UseSession is CodeDenied for a token that opens nothing (any more). RevokeSession with an empty id ends all of the
 	// person's.
 	Sessions interface {
-		SaveSession(ctx context.Context, s fleet.Session) error
-		SessionByHash(ctx context.Context, hash []byte) (fleet.Session, error)
-		UseSession(ctx context.Context, tenant, id string, at time.Time) error
+		OpenSession(ctx context.Context, tenant, personID, agent string, ttl time.Duration) (token string, err error)
+		OpenSessionByLink(ctx context.Context, tenant, personID, agent string, ttl time.Duration, link string, expires time.Time) (token string, err error)
+		UseSession(ctx context.Context, token string) (*fleet.Session, error)
 		Sessions(ctx context.Context, tenant, personID string) ([]fleet.Session, error)
-		RevokeSessions(ctx context.Context, tenant, personID, id string, at time.Time) error
+		RevokeSession(ctx context.Context, tenant, personID, id string) error
 	}
 	// Things reads devices and what is known of them.
 	Things interface {

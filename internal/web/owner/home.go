@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/seal"
 )
 
 type homeData struct {
@@ -77,7 +78,7 @@ func (s *Site) claim(v *visit) error {
 	}
 	s.tries.back(v.Now, keys...)
 	if v.person == nil {
-		if err := s.signIn(v, s.deps.Tenant, id, ""); err != nil {
+		if err := s.signIn(v, s.deps.Tenant, id, seal.Claim{}); err != nil {
 			return err
 		}
 	}

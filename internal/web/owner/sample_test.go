@@ -217,34 +217,33 @@ func (w *world) TransferCode(_ context.Context, key fleet.DeviceKey, _ time.Time
 	return "QRSTV-WXYZ0", nil
 }
 
-func (w *world) SaveSession(_ context.Context, s fleet.Session) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, ok := w.sessions[s.ID]; ok {
-		return fleet.Errorf(fleet.CodeDuplicate, "used")
-	}
-	w.sessions[s.ID] = s
-	return nil
+func (w *world) OpenSession(ctx context.Context, tenant, person, agent string, ttl time.Duration) (string, error) {
+	return w.OpenSessionByLink(ctx, tenant, person, agent, ttl, "", time.Time{})
 }
 
-func (w *world) SessionByHash(_ context.Context, hash []byte) (fleet.Session, error) {
+func (w *world) OpenSessionByLink(_ context.Context, tenant, person, agent string, ttl time.Duration, link string, _ time.Time) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, used := w.sessions["session-"+link]; used && link != "" {
+		return "", fleet.Errorf(fleet.CodeDenied, "used")
+	}
+	if link == "" {
+		link = itoa(len(w.sessions))
+	}
+	s := fleet.Session{ID: "session-" + link, Tenant: tenant, PersonID: person, Hash: []byte("token-" + link), Agent: agent, CreatedAt: w.now, UsedAt: w.now, ExpiresAt: w.now.Add(ttl)}
+	w.sessions[s.ID] = s
+	return string(s.Hash), nil
+}
+
+func (w *world) UseSession(_ context.Context, token string) (*fleet.Session, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.sessions {
-		if bytes.Equal(s.Hash, hash) {
-			return s, nil
+		if string(s.Hash) == token && s.RevokedAt.IsZero() && s.ExpiresAt.After(w.now) {
+			return &s, nil
 		}
 	}
-	return fleet.Session{}, fleet.Errorf(fleet.CodeNotFound, "no session")
-}
-
-func (w *world) UseSession(_ context.Context, _, id string, at time.Time) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.sessions[id]
-	s.UsedAt = at
-	w.sessions[id] = s
-	return nil
+	return nil, fleet.Errorf(fleet.CodeDenied, "no session")
 }
 
 func (w *world) Sessions(_ context.Context, _, person string) (out []fleet.Session, _ error) {
@@ -258,12 +257,12 @@ func (w *world) Sessions(_ context.Context, _, person string) (out []fleet.Sessi
 	return out, nil
 }
 
-func (w *world) RevokeSessions(_ context.Context, _, person, id string, at time.Time) error {
+func (w *world) RevokeSession(_ context.Context, _, person, id string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k, s := range w.sessions {
 		if s.PersonID == person && (id == "" || id == k) {
-			s.RevokedAt = at
+			s.RevokedAt = w.now
 			w.sessions[k] = s
 		}
 	}

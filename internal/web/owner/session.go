@@ -2,8 +2,6 @@ package owner
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"net/http"
 	"time"
 
@@ -11,10 +9,7 @@ import (
 	"aftercare/internal/seal"
 )
 
-const (
-	useEvery  = time.Hour // a session's last use is written down no more often
-	loginTime = 15 * time.Minute
-)
+const loginTime = 15 * time.Minute // of a link for another browser of the same person
 
 // LoginLink makes a link that signs a person in once, until it expires. tell is where the pages are: Config.Public.
 func LoginLink(s *seal.Seal, public, tenant, personID string, expires time.Time) string {
@@ -24,55 +19,43 @@ func LoginLink(s *seal.Seal, public, tenant, personID string, expires time.Time)
 // session finds whose request it is. Nil: nobody's.
 func (s *Site) session(r *http.Request) (*fleet.Session, *fleet.Person, error) {
 	c, err := r.Cookie(s.sessionCookie(r))
-	if err != nil || len(c.Value) < 40 || len(c.Value) > 64 {
+	if err != nil || c.Value == "" || len(c.Value) > 128 {
 		return nil, nil, nil
 	}
-	sum := sha256.Sum256([]byte(c.Value))
-	now := s.now()
-	have, err := s.deps.Sessions.SessionByHash(r.Context(), sum[:])
-	if fleet.CodeOf(err) == fleet.CodeNotFound {
+	have, err := s.deps.Sessions.UseSession(r.Context(), c.Value)
+	if fleet.CodeOf(err) == fleet.CodeDenied {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if !have.RevokedAt.IsZero() || !have.ExpiresAt.After(now) {
-		return nil, nil, nil
-	}
 	who, ok := s.deps.People.Person(have.Tenant, have.PersonID)
 	if !ok {
 		return nil, nil, nil
 	}
-	if now.Sub(have.UsedAt) > useEvery {
-		if err := s.deps.Sessions.UseSession(r.Context(), have.Tenant, have.ID, now); err != nil {
-			s.log.Warn("a session's use was not noted", "session", have.ID, "err", err)
-		}
-	}
-	return &have, who, nil
+	return have, who, nil
 }
 
-// signIn opens a session for a person and gives the browser its cookie. The id is the link's, so that a link works once; empty:
-// a new one.
-func (s *Site) signIn(v *visit, tenant, personID, id string) error {
-	token := make([]byte, 32)
-	_, _ = rand.Read(token) // never fails: crypto/rand ends the program instead
-	value := base64.RawURLEncoding.EncodeToString(token)
-	sum := sha256.Sum256([]byte(value))
-	now := s.now()
-	if id == "" {
-		id = fleet.ID("session", rand.Text())
+// signIn opens a session for a person and gives the browser its cookie. link is the claim of a link that works once; its zero
+// value: a claim code was right.
+func (s *Site) signIn(v *visit, tenant, personID string, link seal.Claim) error {
+	ctx, agent := v.r.Context(), browserName(v.r.UserAgent())
+	var token string
+	var err error
+	if link.Subject == "" {
+		token, err = s.deps.Sessions.OpenSession(ctx, tenant, personID, agent, s.cfg.Session)
+	} else {
+		token, err = s.deps.Sessions.OpenSessionByLink(ctx, tenant, personID, agent, s.cfg.Session, link.Subject, link.Expires)
 	}
-	err := s.deps.Sessions.SaveSession(v.r.Context(), fleet.Session{ID: id, Tenant: tenant, PersonID: personID, Hash: sum[:], Agent: browserName(v.r.UserAgent()),
-		CreatedAt: now, UsedAt: now, ExpiresAt: now.Add(s.cfg.Session)})
 	if err != nil {
 		return err
 	}
 	if v.session != nil { // whoever was signed in here is not any more
-		if err := s.deps.Sessions.RevokeSessions(v.r.Context(), v.session.Tenant, v.session.PersonID, v.session.ID, now); err != nil {
+		if err := s.deps.Sessions.RevokeSession(ctx, v.session.Tenant, v.session.PersonID, v.session.ID); err != nil {
 			s.log.Warn("the session before was not ended", "session", v.session.ID, "err", err)
 		}
 	}
-	http.SetCookie(v.w, &http.Cookie{Name: s.sessionCookie(v.r), Value: value, Path: "/", MaxAge: int(s.cfg.Session.Seconds()), HttpOnly: true,
+	http.SetCookie(v.w, &http.Cookie{Name: s.sessionCookie(v.r), Value: token, Path: "/", MaxAge: int(s.cfg.Session.Seconds()), HttpOnly: true,
 		Secure: s.https(v.r), SameSite: http.SameSiteLaxMode})
 	return nil
 }
@@ -114,14 +97,14 @@ func (s *Site) login(v *visit) error {
 	if _, ok := s.deps.People.Person(c.Tenant, c.Person); !ok {
 		return fleet.Errorf(fleet.CodeNotFound, "the person of the link is not known")
 	}
-	err = s.signIn(v, c.Tenant, c.Person, fleet.ID("session", "link", c.Subject))
-	switch fleet.CodeOf(err) {
+	switch err := s.signIn(v, c.Tenant, c.Person, c); fleet.CodeOf(err) {
 	case "":
 		return v.redirect("/me")
-	case fleet.CodeDuplicate, fleet.CodeConflict:
+	case fleet.CodeDenied:
 		return &signError{http.StatusGone, "used"}
+	default:
+		return err
 	}
-	return err
 }
 
 // open reads the sealed text in the address. Wrong ones are counted by address (SEC-10).

@@ -151,7 +151,7 @@ func (s *Site) endSession(v *visit) error {
 	if id == "all" {
 		id = ""
 	}
-	if err := s.deps.Sessions.RevokeSessions(v.r.Context(), v.person.Tenant, v.person.ID, id, v.Now); err != nil {
+	if err := s.deps.Sessions.RevokeSession(v.r.Context(), v.person.Tenant, v.person.ID, id); err != nil {
 		return err
 	}
 	if id == "" || id == v.session.ID {
@@ -162,7 +162,7 @@ func (s *Site) endSession(v *visit) error {
 }
 
 func (s *Site) leave(v *visit) error {
-	if err := s.deps.Sessions.RevokeSessions(v.r.Context(), v.person.Tenant, v.person.ID, v.session.ID, v.Now); err != nil {
+	if err := s.deps.Sessions.RevokeSession(v.r.Context(), v.person.Tenant, v.person.ID, v.session.ID); err != nil {
 		return err
 	}
 	s.signOut(v)
