@@ -41,8 +41,16 @@ Exit code: 0 all is well, 1 the journal is damaged or cannot be looked at, 2 the
 			}
 			out := cmd.OutOrStdout()
 			if _, err = fmt.Fprintf(out, "no mistakes: configuration, %d model profiles, %d rules, %d templates, warranty terms of %d countries\n",
-				len(files.Models), len(files.Rules.Rules()), files.Templates.Len(), files.Warranty.Countries()); err != nil || !records {
+				len(files.Models), len(files.Rules.Rules()), files.Templates.Len(), files.Warranty.Countries()); err != nil {
 				return err
+			}
+			if note := app.PushTrouble(cfg); note != "" {
+				if _, err := fmt.Fprintln(out, "note: "+note); err != nil {
+					return err
+				}
+			}
+			if !records {
+				return nil
 			}
 			report, err := app.InspectJournal(cfg)
 			if err != nil {

@@ -49,8 +49,14 @@ func announce(out io.Writer, a app.Addresses) error {
 	if a.Link != "" {
 		text += "pages   " + a.Link + "\n"
 	}
+	if a.Owner != "" {
+		text += "owners  " + a.Owner + "\n"
+	}
 	for _, door := range a.Doors {
 		text += "devices " + door + "\n"
+	}
+	for _, note := range a.Notes {
+		text += "note    " + note + "\n"
 	}
 	_, err := io.WriteString(out, text+"ready\n")
 	return err

@@ -6,6 +6,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +34,10 @@ import (
 	"aftercare/internal/presence"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules/engine"
+	"aftercare/internal/seal"
 	"aftercare/internal/store"
 	"aftercare/internal/web"
+	"aftercare/internal/web/owner"
 	"aftercare/internal/words"
 )
 
@@ -53,7 +56,9 @@ type Options struct {
 type Addresses struct {
 	Web       string   // "http://127.0.0.1:8080"
 	Link      string   // the same with the token that opens the pages
-	OwnerLink string   // demo only: the page of an owner
+	Owner     string   // the owners' pages, as they are reached: "http://127.0.0.1:8081"
+	OwnerLink string   // demo only: signs a browser in as an owner, once
+	Notes     []string // what does not work as it is configured, a sentence each
 	MQTT      string   // "127.0.0.1:1883"; empty without the role, and when plain TCP is off
 	Doors     []string // all that devices may use: "mqtt://127.0.0.1:1883", "mqtts://...", "ws://.../mqtt"
 	Data      string
@@ -140,8 +145,14 @@ type server struct {
 	relay    *outreach.Relay
 	hub      *web.Hub
 	pages    *pages
+	owners   *owner.Site
+	seal     *seal.Seal
+	linkKey  []byte
 	web      net.Listener // opened first, served last
 	admin    net.Listener
+	outside  net.Listener // of the owners' pages
+	ownerTLS *tls.Config  // nil: they speak http
+	channels []outreach.Channel
 
 	addresses Addresses
 }
@@ -152,6 +163,7 @@ func (s *server) build(ctx context.Context, demo bool) error {
 		name string
 		do   func(context.Context) error
 	}{
+		{"links", s.openLinks},
 		{"store", s.openStore},
 		{"registry", s.openRegistry},
 		{"demo fleet", func(ctx context.Context) error {
@@ -170,6 +182,7 @@ func (s *server) build(ctx context.Context, demo bool) error {
 		{"cases", s.buildCases},
 		{"outreach", s.buildOutreach},
 		{"pages", s.buildPages},
+		{"owners' pages", s.buildOwner},
 	} {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)

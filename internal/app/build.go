@@ -102,6 +102,7 @@ func (s *server) buildOutreach(context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.channels = channels
 	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
 		Outbox: s.store, Cases: s.store, Registry: s.registry, Words: s.words,
 		Channels: channels,

@@ -192,6 +192,9 @@ func (s *server) listen() (err error) {
 		return err
 	}
 	s.life.onClose("pages' address", func() error { return closed(s.web) })
+	if err := s.openOutside(); err != nil {
+		return err
+	}
 	if s.cfg.Log.Admin != "" {
 		if s.admin, err = open(s.cfg.Log.Admin, "log.admin"); err != nil {
 			return err
@@ -233,8 +236,8 @@ func free(address, key string) error {
 func (s *server) show() {
 	s.addresses.Web = "http://" + s.web.Addr().String()
 	s.addresses.Link = s.addresses.Web + "/?token=" + string(s.cfg.Web.Token)
-	s.addresses.OwnerLink = s.addresses.Web + "/people/" + demoTenant + "/" + demoOwner + "?token=" + string(s.cfg.Web.Token)
 	s.serve("pages", s.web, s.pages.handler, s.pages.web.Close)
+	s.showOwner()
 	if s.admin != nil {
 		s.serve("admin", s.admin, obs.Pprof(), nil)
 	}

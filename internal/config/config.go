@@ -33,6 +33,7 @@ import (
 	"aftercare/internal/rules/engine"
 	"aftercare/internal/store"
 	"aftercare/internal/web"
+	"aftercare/internal/web/owner"
 )
 
 // Config is the whole configuration. The mapstructure tags are the keys a person writes; help is what --help says.
@@ -61,6 +62,7 @@ type Config struct {
 	Ntfy      ntfy.Config     `mapstructure:"ntfy"`
 	Egress    egress.Config   `mapstructure:"egress"`
 	Web       web.Config      `mapstructure:"web"`
+	Owner     owner.Config    `mapstructure:"owner"`
 
 	Incidents incidents.Config `mapstructure:"incidents"`
 }
@@ -90,7 +92,7 @@ func Default() Config {
 		History: History{Config: history.DefaultConfig(), Embedded: embedded.DefaultConfig()},
 		Rules:   Rules{Config: rules.DefaultConfig(), Engine: engine.DefaultConfig()},
 		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Outreach: outreach.DefaultConfig(), Email: email.DefaultConfig(), Push: push.DefaultConfig(), FCM: fcm.DefaultConfig(), Ntfy: ntfy.DefaultConfig(),
-		Egress: egress.DefaultConfig(), Web: web.DefaultConfig(),
+		Egress: egress.DefaultConfig(), Web: web.DefaultConfig(), Owner: owner.DefaultConfig(),
 	}
 	c.Store.Path, c.Registry.KeyFile, c.Journal.Dir, c.History.Embedded.Dir = "", "", "", ""
 	return c
@@ -103,7 +105,7 @@ func (c *Config) derive() {
 		name string
 	}{{&c.Store.Path, "aftercare.db"}, {&c.Registry.KeyFile, "registry.key"}, {&c.Journal.Dir, "journal"}, {&c.History.Embedded.Dir, "influxdb"},
 		{&c.Push.KeyFile, "vapid.key"},
-		{&c.Bridge.StateFile, "bridge.json"}} {
+		{&c.Bridge.StateFile, "bridge.json"}, {&c.Owner.TLS.ACME.Cache, "acme"}} {
 		if *p.to == "" {
 			*p.to = filepath.Join(c.Data, p.name)
 		}
@@ -122,7 +124,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New(`data "": want a folder`))
 	}
 	parts := []interface{ Validate() error }{c.Log, c.Store, c.Registry, c.Journal, c.Ingest, c.Gateway, c.Bridge, c.Presence, c.Commands,
-		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Email, c.Push, c.FCM, c.Ntfy, c.Egress, c.Web}
+		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Email, c.Push, c.FCM, c.Ntfy, c.Egress, c.Web, c.Owner}
 	if c.History.URL == "" {
 		parts = append(parts, c.History.Embedded)
 		h := c.History.Config

@@ -180,7 +180,7 @@ func TestCheckNeedsNobody(t *testing.T) {
 	}
 	defer ln.Close()
 	dir := filepath.Join(t.TempDir(), "data")
-	taken := []string{"check", "--data", dir, "--web.listen", ln.Addr().String(), "--gateway.listen", ln.Addr().String(), "--history.url", "http://192.0.2.1:8086"}
+	taken := []string{"check", "--data", dir, "--owner.listen", "127.0.0.1:0", "--web.listen", ln.Addr().String(), "--gateway.listen", ln.Addr().String(), "--history.url", "http://192.0.2.1:8086"}
 	if code, out := aftercare(t, nil, taken...); code != 0 || !strings.Contains(out, "no mistakes") {
 		t.Errorf("check ends with %d\n%s", code, out)
 	}

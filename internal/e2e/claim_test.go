@@ -21,9 +21,9 @@ func TestOneServerOnOneFolder(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"folder", []string{"--data", dir, "--web.listen", "127.0.0.1:0", "--gateway.listen", "127.0.0.1:0"}, "is in use by process"},
-		{"pages", []string{"--data", other, "--web.listen", strings.TrimPrefix(p.web, "http://"), "--gateway.listen", "127.0.0.1:0"}, "--web.listen"},
-		{"devices", []string{"--data", other, "--web.listen", "127.0.0.1:0", "--gateway.listen", p.mqtt}, "--gateway.listen"},
+		{"folder", []string{"--data", dir, "--owner.listen", "127.0.0.1:0", "--web.listen", "127.0.0.1:0", "--gateway.listen", "127.0.0.1:0"}, "is in use by process"},
+		{"pages", []string{"--data", other, "--owner.listen", "127.0.0.1:0", "--web.listen", strings.TrimPrefix(p.web, "http://"), "--gateway.listen", "127.0.0.1:0"}, "--web.listen"},
+		{"devices", []string{"--data", other, "--owner.listen", "127.0.0.1:0", "--web.listen", "127.0.0.1:0", "--gateway.listen", p.mqtt}, "--gateway.listen"},
 	} {
 		out, err := exec.CommandContext(t.Context(), program(t, "aftercare"), append([]string{"serve"}, x.args...)...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), x.want) || strings.Count(string(out), "\n") != 1 {

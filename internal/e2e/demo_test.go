@@ -81,7 +81,7 @@ func TestDemoSecretsAreItsOwn(t *testing.T) {
 // demo runs `aftercare demo` with its data in dir on free ports.
 func demo(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	line := append([]string{program(t, "aftercare"), "demo", "--data", dir, "--web.listen", "127.0.0.1:0", "--gateway.listen", "127.0.0.1:0"}, args...)
+	line := append([]string{program(t, "aftercare"), "demo", "--data", dir, "--owner.listen", "127.0.0.1:0", "--web.listen", "127.0.0.1:0", "--gateway.listen", "127.0.0.1:0"}, args...)
 	return launch(t, dir, line)
 }
 

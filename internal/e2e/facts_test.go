@@ -37,7 +37,7 @@ func (h *home) send(serial string, ago time.Duration, drain, water, vibration fl
 // run is a command on the server's data folder, and what it says.
 func (h *home) run(args ...string) string {
 	h.t.Helper()
-	args = append(args, "--data", h.dir, "--rules.dir", h.packs, "--web.listen", strings.TrimPrefix(h.p.web, "http://"))
+	args = append(args, "--data", h.dir, "--rules.dir", h.packs, "--owner.listen", "127.0.0.1:0", "--web.listen", strings.TrimPrefix(h.p.web, "http://"))
 	out, err := exec.CommandContext(h.t.Context(), program(h.t, "aftercare"), args...).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("%v: %v\n%s", args, err, out)

@@ -77,7 +77,7 @@ type process struct {
 // of the command (strace); it may be nil.
 func start(t testing.TB, dir string, before []string, args ...string) *process {
 	t.Helper()
-	line := append([]string{program(t, "aftercare"), "serve", "--data", dir, "--web.listen", "127.0.0.1:0", "--gateway.listen", "127.0.0.1:0"}, args...)
+	line := append([]string{program(t, "aftercare"), "serve", "--data", dir, "--owner.listen", "127.0.0.1:0", "--web.listen", "127.0.0.1:0", "--gateway.listen", "127.0.0.1:0"}, args...)
 	return launch(t, dir, append(before, line...))
 }
 

@@ -41,7 +41,7 @@ func TestRulesAndFactsReachEveryPartition(t *testing.T) {
 	p := start(t, dir, nil, "--rules.dir", packs)
 	says := func(want string, ok bool, args ...string) {
 		t.Helper()
-		args = append(args, "--data", dir, "--web.listen", strings.TrimPrefix(p.web, "http://"))
+		args = append(args, "--data", dir, "--owner.listen", "127.0.0.1:0", "--web.listen", strings.TrimPrefix(p.web, "http://"))
 		out, err := exec.CommandContext(t.Context(), program(t, "aftercare"), args...).CombinedOutput()
 		if (err == nil) != ok || !strings.Contains(string(out), want) {
 			t.Fatalf("%v: %v, want %q in\n%s\n%s", args, err, want, out, p.log)

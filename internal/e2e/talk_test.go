@@ -26,7 +26,7 @@ func (p *process) cli(t testing.TB, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	args = append(args, "--data", p.dir, "--web.listen", strings.TrimPrefix(p.web, "http://"))
+	args = append(args, "--data", p.dir, "--owner.listen", "127.0.0.1:0", "--web.listen", strings.TrimPrefix(p.web, "http://"))
 	cmd := exec.CommandContext(ctx, program(t, "aftercare"), args...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said

@@ -72,6 +72,7 @@ type Store interface {
 	People
 	Owners
 	Sessions
+	Newcomers
 }
 
 // Provisioning is what first contact and claiming need of SQL.

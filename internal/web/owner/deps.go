@@ -54,7 +54,7 @@ type (
 	// Things reads devices and what is known of them.
 	Things interface {
 		Device(key fleet.DeviceKey) (*fleet.Device, bool)
-		Devices(ctx context.Context, f fleet.DeviceFilter) ([]fleet.Device, int, error)
+		DevicesOf(tenant, personID string) []*fleet.Device
 		Cover(d *fleet.Device, at time.Time, c *fleet.Case) fleet.Cover
 		PutAway(ctx context.Context, key fleet.DeviceKey) (since time.Time, away bool, err error)
 	}
@@ -120,7 +120,7 @@ type Deps struct {
 	Links    Links
 	Cases    Cases
 	Mail     Mail
-	Receipts Receipts
+	Receipts Receipts // nil: nobody keeps how far messages came
 	Answers  Answers
 	History  History // nil: no charts
 	Push     Push

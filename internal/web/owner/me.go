@@ -56,13 +56,10 @@ func (s *Site) me(v *visit) error {
 	ctx := v.r.Context()
 	d := meData{visit: v, Name: v.person.Name}
 	v.Title, v.Nav = v.T("me.title"), "me"
-	devices, err := s.devicesOf(ctx, v.person)
-	if err != nil {
-		return err
-	}
 	need := 0
-	for i := range devices {
-		row, err := s.thingRow(ctx, v, &devices[i])
+	devices := s.devicesOf(v.person)
+	for _, one := range devices {
+		row, err := s.thingRow(ctx, v, one)
 		if err != nil {
 			return err
 		}
@@ -80,16 +77,19 @@ func (s *Site) me(v *visit) error {
 	default:
 		d.Says = v.N("me.need", need)
 	}
-	if d.Letters, err = s.letters(ctx, v, ""); err != nil {
+	letters, err := s.letters(ctx, v, "")
+	if err != nil {
 		return err
 	}
+	d.Letters = letters
 	d.NoPush = v.PushKey() != "" && !slices.ContainsFunc(v.person.Endpoints, func(e fleet.Endpoint) bool { return e.Channel == pushChannel })
 	return s.render(v, http.StatusOK, "me", d)
 }
 
-func (s *Site) devicesOf(ctx context.Context, p *fleet.Person) ([]fleet.Device, error) {
-	list, _, err := s.deps.Things.Devices(ctx, fleet.DeviceFilter{Tenant: p.Tenant, OwnerID: p.ID, Limit: thingsShown})
-	return list, err
+// devicesOf are a person's things; a page shows so many.
+func (s *Site) devicesOf(p *fleet.Person) []*fleet.Device {
+	list := s.deps.Things.DevicesOf(p.Tenant, p.ID)
+	return list[:min(len(list), thingsShown)]
 }
 
 // ownDevice is a device of the person who is signed in; anybody else's does not exist.

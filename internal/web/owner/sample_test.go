@@ -276,16 +276,16 @@ func (w *world) Device(key fleet.DeviceKey) (*fleet.Device, bool) {
 	return &d, ok
 }
 
-func (w *world) Devices(_ context.Context, f fleet.DeviceFilter) (out []fleet.Device, _ int, _ error) {
+func (w *world) DevicesOf(_, person string) (out []*fleet.Device) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, d := range w.devices {
-		if d.OwnerID == f.OwnerID {
-			out = append(out, d)
+		if d.OwnerID == person {
+			out = append(out, &d)
 		}
 	}
-	slices.SortFunc(out, func(a, b fleet.Device) int { return strings.Compare(a.Key.Serial, b.Key.Serial) })
-	return out, len(out), nil
+	slices.SortFunc(out, func(a, b *fleet.Device) int { return strings.Compare(a.Key.Serial, b.Key.Serial) })
+	return out
 }
 
 func (w *world) Cover(*fleet.Device, time.Time, *fleet.Case) fleet.Cover { return fleet.Cover{} }

@@ -103,12 +103,8 @@ func (s *Site) settings(v *visit) error {
 	if d.Sessions, err = s.sessionRows(v); err != nil {
 		return err
 	}
-	devices, err := s.devicesOf(ctx, v.person)
-	if err != nil {
-		return err
-	}
-	for i := range devices {
-		d.Things = append(d.Things, thingRow{Serial: devices[i].Key.Serial, Name: s.nameOf(v, &devices[i]), Room: devices[i].Room})
+	for _, one := range s.devicesOf(v.person) {
+		d.Things = append(d.Things, thingRow{Serial: one.Key.Serial, Name: s.nameOf(v, one), Room: one.Room})
 	}
 	return s.render(v, http.StatusOK, "settings", d)
 }
