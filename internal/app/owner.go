@@ -19,7 +19,7 @@ func (s *server) buildOwner(context.Context) (err error) {
 	}
 	d := owner.Deps{
 		People: s.registry, Wishes: s.registry, Consents: s.registry, Claims: s.registry, Sessions: s.registry, Things: s.registry, Keeper: s.registry, Models: s.registry,
-		Links: s.presence, Cases: s.store, Mail: s.store, Answers: ownerAnswers(s), Push: noPush{}, Tester: tester(s.channels),
+		Links: s.presence, Cases: s.store, Mail: s.store, Answers: s.cases, Push: s.push, Tester: tester(s.channels),
 		Tenant: s.cfg.Web.Tenant, Key: s.linkKey, Log: s.log, Registerer: s.metrics,
 	}
 	if s.history != nil {
@@ -58,30 +58,7 @@ func (s *server) showOwner() {
 }
 
 // PushTrouble says in one sentence why owners cannot be pushed to with a configuration; empty when they can.
-func PushTrouble(cfg config.Config) string { return cfg.Owner.PushTrouble(pushOn(cfg)) }
-
-func pushOn(config.Config) bool { return false }
-
-// ownerAnswers is where verdicts go.
-func ownerAnswers(s *server) owner.Answers {
-	if a, ok := any(s.cases).(owner.Answers); ok {
-		return a
-	}
-	return noAnswers{}
-}
-
-type noAnswers struct{}
-
-func (noAnswers) Answer(context.Context, fleet.Answer) error {
-	return fleet.Errorf(fleet.CodeBusy, "answers are not taken yet")
-}
-
-// noPush is a server that pushes to nobody.
-type noPush struct{}
-
-func (noPush) Key() string { return "" }
-
-func (noPush) Accepts(string) error { return fleet.Errorf(fleet.CodeInvalid, "push is off") }
+func PushTrouble(cfg config.Config) string { return cfg.Owner.PushTrouble() }
 
 // tester sends test messages by the channels themselves: there is nothing to decide about them.
 type tester []outreach.Channel

@@ -122,9 +122,8 @@ func (c Config) Public(address string) string {
 	return "http://" + address
 }
 
-// PushTrouble says in one sentence why no phone can be pushed to, or that none is meant to be; empty when all is well. on is
-// whether push is switched on.
-func (c Config) PushTrouble(on bool) string {
+// PushTrouble says in one sentence why no phone can be pushed to; empty when all is well.
+func (c Config) PushTrouble() string {
 	u, err := url.Parse(c.Public(""))
 	if err != nil || c.Validate() != nil {
 		return "" // a mistake, which has been named
@@ -132,8 +131,6 @@ func (c Config) PushTrouble(on bool) string {
 	_, port, _ := net.SplitHostPort(c.Listen)
 	domains := c.TLS.ACME.Domains
 	switch {
-	case !on:
-		return "owners cannot be pushed to: push is off (outreach.push)"
 	case u.Scheme == "http" && !localName(u.Hostname()):
 		return fmt.Sprintf("owners cannot be pushed to: browsers allow it on https only, and owner.url is %q", c.URL)
 	case u.Scheme == "https" && !c.secure() && len(c.Proxy) == 0:

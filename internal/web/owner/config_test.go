@@ -45,27 +45,25 @@ func TestItIsSaidWhyNobodyCanBePushedTo(t *testing.T) {
 		c.Listen, c.URL, c.TLS.Cert, c.TLS.Key = "0.0.0.0:443", "https://care.example.org", "c.pem", "k.pem"
 	}
 	for name, c := range map[string]struct {
-		off    bool
 		change func(*Config)
 		want   string // empty: nothing is said
 	}{
-		"all is well":      {false, public, ""},
-		"behind a proxy":   {false, func(c *Config) { c.URL, c.Proxy = "https://care.example.org", []string{"127.0.0.1"} }, ""},
-		"off":              {true, public, "outreach.push"},
-		"here only":        {false, func(*Config) {}, "on this machine only"},
-		"http":             {false, func(c *Config) { c.URL, c.Proxy = "http://care.example.org", []string{"127.0.0.1"} }, "https only"},
-		"no TLS":           {false, func(c *Config) { c.URL = "https://care.example.org" }, "speaks http"},
-		"TLS for nothing":  {false, func(c *Config) { public(c); c.URL = "http://localhost:443" }, "speaks https"},
-		"another name":     {false, func(c *Config) { public(c); c.TLS = TLS{ACME: ACME{Domains: []string{"other.example"}}} }, "certificates are for other.example"},
-		"another port":     {false, func(c *Config) { c.URL = "http://localhost:9000" }, "another port"},
-		"the name of ACME": {false, func(c *Config) { public(c); c.TLS = TLS{ACME: ACME{Domains: []string{"care.example.org"}}} }, ""},
+		"all is well":      {public, ""},
+		"behind a proxy":   {func(c *Config) { c.URL, c.Proxy = "https://care.example.org", []string{"127.0.0.1"} }, ""},
+		"here only":        {func(*Config) {}, "on this machine only"},
+		"http":             {func(c *Config) { c.URL, c.Proxy = "http://care.example.org", []string{"127.0.0.1"} }, "https only"},
+		"no TLS":           {func(c *Config) { c.URL = "https://care.example.org" }, "speaks http"},
+		"TLS for nothing":  {func(c *Config) { public(c); c.URL = "http://localhost:443" }, "speaks https"},
+		"another name":     {func(c *Config) { public(c); c.TLS = TLS{ACME: ACME{Domains: []string{"other.example"}}} }, "certificates are for other.example"},
+		"another port":     {func(c *Config) { c.URL = "http://localhost:9000" }, "another port"},
+		"the name of ACME": {func(c *Config) { public(c); c.TLS = TLS{ACME: ACME{Domains: []string{"care.example.org"}}} }, ""},
 	} {
 		cfg := DefaultConfig()
 		c.change(&cfg)
 		if err := cfg.Validate(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if got := cfg.PushTrouble(!c.off); (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+		if got := cfg.PushTrouble(); (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}

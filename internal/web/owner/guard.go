@@ -150,7 +150,7 @@ func (s *Site) permit(v *visit, who access) error {
 		}
 		oneClick = v.r.PostForm.Get("List-Unsubscribe") == "One-Click"
 	}
-	right := false
+	var right bool
 	switch who {
 	case programs: // a foreign page cannot send JSON here without asking first, which is not answered
 		right = sameOrigin(v.r) || v.r.Header.Get("Origin") == "" && v.r.Header.Get("Sec-Fetch-Site") == ""

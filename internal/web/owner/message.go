@@ -204,7 +204,7 @@ func subjectOf(m *fleet.Message) fleet.Topic {
 // reasons says what was measured, when, and beside what.
 func (s *Site) reasons(v *visit, d *fleet.Device, evidence []fleet.Evidence) []reason {
 	model, _ := s.deps.Models.Model(d.Model)
-	var out []reason
+	out := make([]reason, 0, len(evidence))
 	for i := range evidence {
 		e := &evidence[i]
 		r := reason{Label: evidenceLabel(v, model, e.Name), At: e.At, Value: v.Value(e.Value, e.Unit)}

@@ -158,7 +158,7 @@ func TestEveryFormWantsItsTokenAndOurOrigin(t *testing.T) {
 	f := newFixture(t)
 	f.signIn("anna")
 	message := "/m/" + f.link(seal.Message, "m-drain", "anna", f.now.Add(time.Hour))
-	posts := []string{"/claim", "/me/things/WM-1", "/me/things/WM-1/away", "/me/things/WM-1/transfer", message}
+	posts := append(make([]string, 0, 20), "/claim", "/me/things/WM-1", "/me/things/WM-1/away", "/me/things/WM-1/transfer", message)
 	for name := range f.site.settingsForms() {
 		posts = append(posts, "/me/settings/"+name)
 	}
@@ -263,7 +263,7 @@ func TestTheServiceWorkersRequests(t *testing.T) {
 	f := newFixture(t)
 	send := func(path, body string, header ...string) (int, string) {
 		t.Helper()
-		r, _ := http.NewRequestWithContext(t.Context(), "POST", f.srv.URL+path, strings.NewReader(body))
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, f.srv.URL+path, strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Origin", f.srv.URL)
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
@@ -319,18 +319,18 @@ func TestTheServiceWorkersRequests(t *testing.T) {
 func TestStopAsksAndAMailProgramsButtonWorks(t *testing.T) {
 	f := newFixture(t)
 	path := "/stop/" + f.link(seal.Stop, "maintenance email", "anna", time.Time{})
-	if res, body := f.get(path); res.StatusCode != 200 || len(f.people["anna"].Preferences) != 0 || !strings.Contains(body, "Wartung") {
+	if res, body := f.get(path); res.StatusCode != http.StatusOK || len(f.people["anna"].Preferences) != 0 || !strings.Contains(body, "Wartung") {
 		t.Fatalf("looking at it answers %d, %v", res.StatusCode, f.people["anna"].Preferences)
 	}
 	want := fleet.Preference{Topic: fleet.TopicMaintenance, Channel: "email", Want: fleet.WantNever}
 	f.http = f.browser()
-	if res, _ := f.do("POST", path, url.Values{"List-Unsubscribe": {"One-Click"}}, "Origin", "", "Sec-Fetch-Site", ""); res.StatusCode != 200 || !slices.Equal(f.people["anna"].Preferences, []fleet.Preference{want}) {
+	if res, _ := f.do("POST", path, url.Values{"List-Unsubscribe": {"One-Click"}}, "Origin", "", "Sec-Fetch-Site", ""); res.StatusCode != http.StatusOK || !slices.Equal(f.people["anna"].Preferences, []fleet.Preference{want}) {
 		t.Errorf("RFC 8058: %d, %v", res.StatusCode, f.people["anna"].Preferences)
 	}
-	if res, _ := f.post(path, path, "undo", "1"); res.StatusCode != 200 || len(f.people["anna"].Preferences) != 0 {
+	if res, _ := f.post(path, path, "undo", "1"); res.StatusCode != http.StatusOK || len(f.people["anna"].Preferences) != 0 {
 		t.Errorf("undo: %d, %v", res.StatusCode, f.people["anna"].Preferences)
 	}
-	if res, _ := f.post(path, path); res.StatusCode != 200 || !slices.Equal(f.people["anna"].Preferences, []fleet.Preference{want}) {
+	if res, _ := f.post(path, path); res.StatusCode != http.StatusOK || !slices.Equal(f.people["anna"].Preferences, []fleet.Preference{want}) {
 		t.Errorf("the page's button: %d, %v", res.StatusCode, f.people["anna"].Preferences)
 	}
 }
@@ -372,7 +372,7 @@ func TestHeadersKeepThePagesToThemselves(t *testing.T) {
 
 func TestOnlyOurOwnNameIsAnswered(t *testing.T) {
 	f := newFixture(t)
-	r, _ := http.NewRequestWithContext(t.Context(), "GET", f.srv.URL+"/", nil)
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, f.srv.URL+"/", nil)
 	r.Host = "evil.example"
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -452,7 +452,7 @@ func TestSessionsEndOneByOneOrAll(t *testing.T) {
 		t.Fatalf("%d sessions are listed", len(ids))
 	}
 	res, body := f.post("/me/settings", "/me/settings/link")
-	if res.StatusCode != 200 || !strings.Contains(body, f.srv.URL+"/login/") {
+	if res.StatusCode != http.StatusOK || !strings.Contains(body, f.srv.URL+"/login/") {
 		t.Errorf("a link for another device: %d", res.StatusCode)
 	}
 	if res, _ := f.post("/me/settings", "/me/settings/end", "session", "all"); res.StatusCode != http.StatusSeeOther {

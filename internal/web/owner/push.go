@@ -39,14 +39,14 @@ func (s *Site) subscribe(v *visit) error {
 	return nil
 }
 
-// subscription checks what a browser says of its subscription (the PushSubscription's JSON, flat): an https address of a push
-// service, a P-256 point and 16 bytes.
+// subscription checks what a browser says of its subscription (the PushSubscription's JSON, flat): an address of a push service, a
+// P-256 point and 16 bytes.
 func (s *Site) subscription(body map[string]string) (fleet.Endpoint, error) {
 	bad := func(format string, args ...any) (fleet.Endpoint, error) {
 		return fleet.Endpoint{}, fleet.Errorf(fleet.CodeInvalid, format, args...)
 	}
 	address := body["endpoint"]
-	if u, err := url.Parse(address); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || len(address) > maxEndpoint {
+	if u, err := url.Parse(address); err != nil || u.Host == "" || u.User != nil || len(address) > maxEndpoint {
 		return bad("the subscription's address is not one of a push service")
 	}
 	if s.deps.Push.Key() == "" {

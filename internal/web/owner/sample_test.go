@@ -418,7 +418,7 @@ func (w *world) Series(_ context.Context, _ fleet.DeviceKey, _, _ string, from, 
 func (w *world) Key() string { return w.pushKey }
 
 func (w *world) Accepts(endpoint string) error {
-	if strings.Contains(endpoint, "internal") {
+	if strings.Contains(endpoint, "internal") || !strings.HasPrefix(endpoint, "https://") && !strings.HasPrefix(endpoint, "http://127.0.0.1:") {
 		return fleet.Errorf(fleet.CodeInvalid, "not a push service")
 	}
 	return nil
@@ -468,9 +468,18 @@ func (f *fixture) browser() *http.Client {
 	return &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-func (f *fixture) do(method, path string, form url.Values, header ...string) (*http.Response, string) {
+// answer is what a test looks at; the body has been read.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+	cookies    []*http.Cookie
+}
+
+func (a *answer) Cookies() []*http.Cookie { return a.cookies }
+
+func (f *fixture) do(method, path string, form url.Values, header ...string) (*answer, string) {
 	f.t.Helper()
-	var body *strings.Reader = strings.NewReader("")
+	body := strings.NewReader("")
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
@@ -501,10 +510,10 @@ func (f *fixture) do(method, path string, form url.Values, header ...string) (*h
 	defer res.Body.Close()
 	var b bytes.Buffer
 	_, _ = b.ReadFrom(res.Body)
-	return res, b.String()
+	return &answer{res.StatusCode, res.Header, res.Cookies()}, b.String()
 }
 
-func (f *fixture) get(path string) (*http.Response, string) {
+func (f *fixture) get(path string) (*answer, string) {
 	f.t.Helper()
 	return f.do("GET", path, nil)
 }
@@ -512,7 +521,7 @@ func (f *fixture) get(path string) (*http.Response, string) {
 var formField = regexp.MustCompile(`name="form" value="([^"]+)"`)
 
 // post loads the page of a form for its token and sends it.
-func (f *fixture) post(page, action string, fields ...string) (*http.Response, string) {
+func (f *fixture) post(page, action string, fields ...string) (*answer, string) {
 	f.t.Helper()
 	_, body := f.get(page)
 	m := formField.FindStringSubmatch(body)

@@ -2,6 +2,7 @@ package owner
 
 import (
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"time"
 
@@ -18,11 +19,14 @@ func LoginLink(s *seal.Seal, public, tenant, personID string, expires time.Time)
 
 // session finds whose request it is. Nil: nobody's.
 func (s *Site) session(r *http.Request) (*fleet.Session, *fleet.Person, error) {
-	c, err := r.Cookie(s.sessionCookie(r))
-	if err != nil || c.Value == "" || len(c.Value) > 128 {
+	token := ""
+	if c, err := r.Cookie(s.sessionCookie(r)); err == nil {
+		token = c.Value
+	}
+	if token == "" || len(token) > 128 {
 		return nil, nil, nil
 	}
-	have, err := s.deps.Sessions.UseSession(r.Context(), c.Value)
+	have, err := s.deps.Sessions.UseSession(r.Context(), token)
 	if fleet.CodeOf(err) == fleet.CodeDenied {
 		return nil, nil, nil
 	}
@@ -119,14 +123,14 @@ func (s *Site) unseal(v *visit, purpose, text string) (seal.Claim, error) {
 		return seal.Claim{}, &waitError{wait}
 	}
 	c, err := s.seal.Open(purpose, text, now)
-	switch err {
-	case nil, seal.ErrExpired: // sealed here: no guess
+	old := errors.Is(err, seal.ErrExpired)
+	if err == nil || old { // sealed here: no guess
 		s.tries.back(now, from)
 	}
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return c, nil
-	case seal.ErrExpired:
+	case old:
 		return c, &signError{http.StatusGone, "expired"}
 	}
 	s.refused.WithLabelValues("seal").Inc()

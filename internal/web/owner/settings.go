@@ -199,7 +199,7 @@ func (v *visit) topicRows() []topicRow {
 			channels = append(channels, e.Channel)
 		}
 	}
-	var out []topicRow
+	out := make([]topicRow, 0, len(fleet.Topics()))
 	for _, t := range fleet.Topics() {
 		row := topicRow{Topic: t, Name: v.T("topic." + string(t)), About: v.T("topic." + string(t) + ".about")}
 		for _, c := range channels {
@@ -246,8 +246,9 @@ func (v *visit) digestOptions() (days, hours []option) {
 
 // consentRows are the purposes with the text that is asked for now; one that holds is shown with its own version and date.
 func (v *visit) consentRows(given []fleet.Consent) []consentRow {
-	var out []consentRow
-	for _, p := range []fleet.Purpose{fleet.PurposeTips, fleet.PurposeReview, fleet.PurposePartner} {
+	purposes := []fleet.Purpose{fleet.PurposeTips, fleet.PurposeReview, fleet.PurposePartner}
+	out := make([]consentRow, 0, len(purposes))
+	for _, p := range purposes {
 		row := consentRow{Purpose: p, Name: v.T("consent." + string(p)), Text: v.T("consent." + string(p) + ".text"), Version: consentVersion[p]}
 		for _, c := range given {
 			switch {

@@ -18,7 +18,7 @@ var countries = []struct{ region, zone, en, de string }{
 	{"US", "America/New_York", "United States, east", "USA, Osten"}, {"US", "America/Chicago", "United States, middle", "USA, Mitte"},
 	{"US", "America/Denver", "United States, mountains", "USA, Rocky Mountains"}, {"US", "America/Los_Angeles", "United States, west", "USA, Westen"},
 	{"CA", "America/Toronto", "Canada, east", "Kanada, Osten"}, {"CA", "America/Vancouver", "Canada, west", "Kanada, Westen"},
-	{"AU", "Australia/Sydney", "Australia, east", "Australien, Osten"}, {"NZ", "Pacific/Auckland", "New Zealand", "Neuseeland"},
+	{"AU", "Australia/Sydney", "Australia, east", "Australien, Osten"}, {"NZ", "Pacific/Auckland", "New Zealand", "Neuseeland"}, //nolint:misspell // German
 }
 
 type zoneOption struct{ Zone, Name string }
