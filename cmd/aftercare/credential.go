@@ -41,6 +41,7 @@ func newDeviceRotate() *cobra.Command {
 func newDeviceClaimCode() *cobra.Command {
 	var tenant string
 	var expires time.Duration
+	var transfer bool
 	cmd := registryTool("claim-code SERIAL...", "Make codes with which somebody becomes the devices' owner; a new one replaces the old one", cobra.MinimumNArgs(1),
 		func(ctx context.Context, r *registry.Registry, serials []string, w io.Writer) error {
 			keys := make([]fleet.DeviceKey, 0, len(serials))
@@ -51,7 +52,11 @@ func newDeviceClaimCode() *cobra.Command {
 			if expires > 0 {
 				until = time.Now().Add(expires)
 			}
-			codes, err := r.ClaimCodes(ctx, keys, until)
+			codesFor := r.ClaimCodes
+			if transfer {
+				codesFor = r.TransferCodes
+			}
+			codes, err := codesFor(ctx, keys, until)
 			if err != nil {
 				return err
 			}
@@ -64,6 +69,7 @@ func newDeviceClaimCode() *cobra.Command {
 		})
 	tenantFlag(cmd, &tenant)
 	cmd.Flags().DurationVar(&expires, "expires", registry.ClaimExpiry, "how long they are good for; 0: for ever, for codes printed into the box")
+	cmd.Flags().BoolVar(&transfer, "transfer", false, "they also work for a device that belongs to somebody: whoever has the code takes it over")
 	return cmd
 }
 
@@ -106,13 +112,17 @@ func showDevice(ctx context.Context, r *registry.Registry, key fleet.DeviceKey, 
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	state := "valid"
+	state, since := "valid", ""
 	if d.Revoked {
 		state = "revoked"
 	}
+	if !d.OwnedSince.IsZero() {
+		since = moment(d.OwnedSince)
+	}
 	for _, f := range [][2]string{{"device", key.String()}, {"state", state}, {"model", d.Model}, {"category", d.Category}, {"name", d.Name}, {"room", d.Room},
-		{"region", d.Region}, {"firmware", d.Firmware}, {"hardware", d.Hardware}, {"batch", d.Batch}, {"station", d.Parent}, {"owner", d.OwnerID},
-		{"seller", d.Seller}, {"installed", day(d.InstalledAt)}, {"warranty until", day(d.WarrantyUntil)}} {
+		{"region", d.Region}, {"firmware", d.Firmware}, {"hardware", d.Hardware}, {"batch", d.Batch}, {"station", d.Parent}, {"owner", d.OwnerID}, {"owned since", since},
+		{"seller", d.Seller}, {"installed", day(d.InstalledAt)}, {"warranty until", day(d.WarrantyUntil)}, {"contract", d.Contract},
+		{"contract until", day(d.ContractUntil)}} {
 		if f[1] != "" {
 			fmt.Fprintf(w, "%s\t%s\n", f[0], f[1])
 		}

@@ -17,7 +17,7 @@ func newDevice() *cobra.Command {
 		Short: "Register devices, list them, change and end their credentials, give them to owners, say what rules have to know of them; works while the server runs",
 	}
 	cmd.AddCommand(newDeviceAdd(), newDeviceImport(), newDeviceList(), newDeviceShow(), newDeviceRotate(), newDeviceRevoke(),
-		newDeviceClaimCode(), newDeviceClaim(), newDeviceSet(), newDeviceService(), newDeviceMaintenance(), newDeviceStore())
+		newDeviceClaimCode(), newDeviceClaim(), newDeviceTransfer(), newDeviceCover(), newDeviceSet(), newDeviceService(), newDeviceMaintenance(), newDeviceStore())
 	return cmd
 }
 

@@ -31,7 +31,21 @@ type demoFleet struct {
 		Locale    string `yaml:"locale"`
 		Zone      string `yaml:"zone"`
 		Household string `yaml:"household"`
+		Rank      int    `yaml:"rank"`
+		Digest    string `yaml:"digest"` // "sunday-18"
+
+		Consents []fleet.Purpose            `yaml:"consents"`
+		Prefer   map[fleet.Topic]fleet.Want `yaml:"prefer"`
 	} `yaml:"owners"`
+	Partners []struct {
+		ID         string   `yaml:"id"`
+		Name       string   `yaml:"name"`
+		Locale     string   `yaml:"locale"`
+		Zone       string   `yaml:"zone"`
+		Email      string   `yaml:"email"`
+		Regions    []string `yaml:"regions"`
+		Categories []string `yaml:"categories"`
+	} `yaml:"partners"`
 	Devices []struct {
 		Serial        string `yaml:"serial"`
 		Model         string `yaml:"model"`
@@ -49,35 +63,79 @@ type demoFleet struct {
 	} `yaml:"devices"`
 }
 
+// demoNouns is the demo fleet as the registry knows it.
+type demoNouns struct {
+	people   []fleet.Person
+	devices  []fleet.Device
+	partners []fleet.Partner
+}
+
 // readDemo reads the demo fleet; its dates are relative to now.
-func readDemo(now time.Time) ([]fleet.Person, []fleet.Device, error) {
+func readDemo(now time.Time) (out demoNouns, err error) {
 	text, err := configs.FS.ReadFile("demo/fleet.yaml")
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	var f demoFleet
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil {
-		return nil, nil, fmt.Errorf("demo/fleet.yaml: %w", err)
+		return out, fmt.Errorf("demo/fleet.yaml: %w", err)
 	}
-	var people []fleet.Person
-	for _, o := range f.Owners {
-		people = append(people, fleet.Person{ID: o.ID, Tenant: demoTenant, Name: o.Name, Locale: o.Locale, Zone: o.Zone, Household: o.Household})
-	}
-	var devices []fleet.Device
 	var errs []error
+	if out.people, err = f.people(now); err != nil {
+		errs = append(errs, err)
+	}
+	for _, p := range f.Partners {
+		out.partners = append(out.partners, fleet.Partner{ID: p.ID, Tenant: demoTenant, Name: p.Name, Locale: p.Locale, Zone: p.Zone, Email: p.Email,
+			Regions: p.Regions, Categories: p.Categories})
+	}
 	for _, d := range f.Devices {
 		installed, err1 := relativeDay(now, d.Installed)
 		warranty, err2 := relativeDay(now, d.WarrantyUntil)
 		if err := errors.Join(err1, err2); err != nil {
 			errs = append(errs, fmt.Errorf("demo/fleet.yaml: %s: %w", d.Serial, err))
 		}
-		devices = append(devices, fleet.Device{Key: fleet.DeviceKey{Tenant: demoTenant, Serial: d.Serial}, Model: d.Model, Name: d.Name, Room: d.Room,
+		out.devices = append(out.devices, fleet.Device{Key: fleet.DeviceKey{Tenant: demoTenant, Serial: d.Serial}, Model: d.Model, Name: d.Name, Room: d.Room,
 			Region: d.Region, Firmware: d.Firmware, Hardware: d.Hardware, Batch: d.Batch, Parent: d.Parent, OwnerID: d.Owner, Seller: d.Seller,
 			InstalledAt: installed, WarrantyUntil: warranty})
 	}
-	return people, devices, errors.Join(errs...)
+	return out, errors.Join(errs...)
+}
+
+// people are the owners with what they agreed to when they registered, a month before the demo began.
+func (f *demoFleet) people(now time.Time) (out []fleet.Person, err error) {
+	for _, o := range f.Owners {
+		p := fleet.Person{ID: o.ID, Tenant: demoTenant, Name: o.Name, Locale: o.Locale, Zone: o.Zone, Household: o.Household, Rank: o.Rank}
+		if p.DigestDay, p.DigestHour, err = ParseDigest(o.Digest); err != nil {
+			return nil, fmt.Errorf("demo/fleet.yaml: %s: %w", o.ID, err)
+		}
+		for _, purpose := range o.Consents {
+			p.Consents = append(p.Consents, fleet.Consent{ID: fleet.ID("consent", o.ID, string(purpose)), Tenant: demoTenant, PersonID: o.ID, Purpose: purpose,
+				Text: string(purpose) + "-2026-11", Source: "demo", GivenAt: now.AddDate(0, -1, 0).Truncate(time.Second)})
+		}
+		for _, topic := range fleet.Topics() {
+			if want, ok := o.Prefer[topic]; ok {
+				p.Preferences = append(p.Preferences, fleet.Preference{Topic: topic, Want: want})
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// ParseDigest reads the day and the full hour of a digest, such as "sunday-18"; empty is none of one's own.
+func ParseDigest(s string) (time.Weekday, int, error) {
+	if s == "" {
+		return 0, 0, nil
+	}
+	name, hour, _ := strings.Cut(strings.ToLower(s), "-")
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		if h, err := strconv.Atoi(hour); err == nil && strings.ToLower(d.String()) == name && h > 0 && h < 24 {
+			return d, h, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("digest %q: want a day and a full hour from 1 to 23, such as sunday-18", s)
 }
 
 // relativeDay reads "-2y", "+23d" or "" relative to the day of now.
@@ -102,7 +160,7 @@ func relativeDay(now time.Time, s string) (time.Time, error) {
 func (s *server) prepareDemo(ctx context.Context) error {
 	path := filepath.Join(s.cfg.Data, "demo-fleet.json")
 	s.addresses.FleetFile = path
-	people, devices, err := readDemo(time.Now())
+	demo, err := readDemo(time.Now())
 	if err != nil {
 		return err
 	}
@@ -110,18 +168,23 @@ func (s *server) prepareDemo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(have) == len(devices) {
+	if len(have) == len(demo.devices) {
 		return nil // done by an earlier run: the dates of that day hold
 	}
-	if err := s.registry.SavePeople(ctx, people); err != nil {
+	if err := s.registry.SavePeople(ctx, demo.people); err != nil {
 		return err
 	}
-	secrets, err := s.registry.Import(ctx, devices)
+	for _, p := range demo.partners {
+		if err := s.registry.SavePartner(ctx, p); err != nil {
+			return err
+		}
+	}
+	secrets, err := s.registry.Import(ctx, demo.devices)
 	if err != nil {
 		return err
 	}
 	f := FleetFile{Tenant: demoTenant}
-	for _, d := range devices {
+	for _, d := range demo.devices {
 		secret, ok := secrets[d.Key]
 		if !ok && d.Parent == "" {
 			if secret, err = s.registry.Rotate(ctx, d.Key); err != nil {

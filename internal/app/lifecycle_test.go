@@ -70,29 +70,3 @@ func TestRelativeDay(t *testing.T) {
 		}
 	}
 }
-
-// TestShippedDemoFleet: at least 200 devices of at least six models, every owner known, every base station there.
-func TestShippedDemoFleet(t *testing.T) {
-	people, devices, err := readDemo(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	owners, serials, models := map[string]bool{"": true}, map[string]bool{"": true}, map[string]bool{}
-	for _, p := range people {
-		owners[p.ID] = true
-	}
-	for _, d := range devices {
-		if serials[d.Key.Serial] {
-			t.Errorf("%s is there twice", d.Key.Serial)
-		}
-		serials[d.Key.Serial], models[d.Model] = true, true
-	}
-	for _, d := range devices {
-		if !owners[d.OwnerID] || !serials[d.Parent] {
-			t.Errorf("%s: owner %q, station %q", d.Key.Serial, d.OwnerID, d.Parent)
-		}
-	}
-	if len(devices) < 200 || len(models) < 6 {
-		t.Errorf("%d devices of %d models", len(devices), len(models))
-	}
-}

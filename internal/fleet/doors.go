@@ -141,6 +141,7 @@ const (
 	ActionConsent     = "consent_given"
 	ActionConsentEnd  = "consent_withdrawn"
 	ActionHousehold   = "household_changed"
+	ActionPartner     = "partner_saved" // the subject is the partner's id
 	ActionSignedIn    = "signed_in"
 	ActionSignedOut   = "session_ended"
 )

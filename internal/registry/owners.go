@@ -41,10 +41,15 @@ func (r *Registry) SetOwner(ctx context.Context, key fleet.DeviceKey, personID s
 	return nil
 }
 
-// TransferCode makes a claim code that also works for a device that belongs to somebody: with it its owner gives it away. It takes
-// the place of a code the device had.
+// TransferCodes makes claim codes that also work for devices that belong to somebody: with them their owners give them away. They
+// take the place of codes the devices had.
+func (r *Registry) TransferCodes(ctx context.Context, keys []fleet.DeviceKey, expires time.Time) (map[fleet.DeviceKey]string, error) {
+	return r.claimCodes(ctx, keys, expires, true)
+}
+
+// TransferCode is TransferCodes for one device.
 func (r *Registry) TransferCode(ctx context.Context, key fleet.DeviceKey, expires time.Time) (string, error) {
-	codes, err := r.claimCodes(ctx, []fleet.DeviceKey{key}, expires, true)
+	codes, err := r.TransferCodes(ctx, []fleet.DeviceKey{key}, expires)
 	return codes[key], err
 }
 

@@ -66,6 +66,9 @@ func (r *Registry) Refresh(ctx context.Context) error {
 func (r *Registry) refresh(ctx context.Context) (cut []fleet.DeviceKey, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.refreshPartners(ctx); err != nil {
+		return nil, err
+	}
 	var devices []fleet.Device
 	var credentials []fleet.Credential
 	var keys []fleet.ProvisioningKey

@@ -73,6 +73,7 @@ type Store interface {
 	Owners
 	Sessions
 	Newcomers
+	Partners
 }
 
 // Provisioning is what first contact and claiming need of SQL.
@@ -117,6 +118,7 @@ type Registry struct {
 	households   shards[[]*fleet.Person]
 	owned        shards[[]fleet.DeviceKey] // by tenant and person id
 	provisioning provisioningKeys
+	partners     partners
 
 	mu       sync.Mutex // one refresh at a time
 	revision int64

@@ -194,16 +194,21 @@ func (d day) noon(zone *time.Location) time.Time {
 
 // Cover says who pays for what a case is about, on the day that at is for the owner; a nil case asks for the device as such.
 func (r *Registry) Cover(d *fleet.Device, at time.Time, c *fleet.Case) fleet.Cover {
-	var zone *time.Location
-	if p, ok := r.Person(d.Key.Tenant, d.OwnerID); ok && d.OwnerID != "" {
-		zone = locationOf(p.Zone)
-	}
 	var m Matter
 	if c != nil {
-		m = Matter{Kind: c.Kind}
+		m.Kind = c.Kind
 		if f := r.components.Load(); f != nil {
 			m.Component = (*f)(c.Rule)
 		}
+	}
+	return r.CoverOf(d, at, m)
+}
+
+// CoverOf is Cover for a matter that is no case.
+func (r *Registry) CoverOf(d *fleet.Device, at time.Time, m Matter) fleet.Cover {
+	var zone *time.Location
+	if p, ok := r.Person(d.Key.Tenant, d.OwnerID); ok && d.OwnerID != "" {
+		zone = locationOf(p.Zone)
 	}
 	return r.terms.Cover(d, zone, at, m)
 }
