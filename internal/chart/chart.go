@@ -1,6 +1,6 @@
-// Package chart draws a series as an SVG line chart: the normal range as a band, the limit as a line with its value, events as
-// marks with words, missing data as gaps. The output is small, deterministic and readable in grey; colours come from the
-// page through CSS classes and custom properties, so that one drawing serves light and dark.
+// Package chart draws a series as an SVG line chart, or the same as a picture (PNG) for mail: the normal range as a band, the
+// limit as a line with its value, events as marks with words, missing data as gaps. The output is small, deterministic and
+// readable in grey; on a page colours come through CSS classes and custom properties, so that one drawing serves light and dark.
 //
 // It is not a general plotting library and knows nothing of devices, rules or where points come from.
 //
