@@ -77,9 +77,18 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Deps are what the channel works with.
+type Deps struct {
+	Egress egress.Config // which addresses may be called: with egress.allow a server in one's own network
+	Now    func() time.Time
+	Log    *slog.Logger                                        // nil: silent
+	Say    func(op fleet.Operation) (title, body, html string) // puts into words what operators are told; nil: its summary and detail
+}
+
 // Channel is the e-mail channel. It is safe for concurrent use.
 type Channel struct {
 	config Config
+	say    func(op fleet.Operation) (title, body, html string)
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	roots  *x509.CertPool
 	now    func() time.Time
@@ -89,14 +98,17 @@ type Channel struct {
 	refused bool // the server refused the log-in the last time: said once
 }
 
-// New returns the channel. The configuration must be valid and name a host; out says which addresses may be called, e.g. with
-// egress.allow a server in one's own network. The error is about the authorities' file it names.
-func New(c Config, out egress.Config, now func() time.Time, log *slog.Logger) (*Channel, error) {
-	roots, err := out.Roots()
+// New returns the channel. The configuration must be valid and name a host. The error is about the authorities' file that egress
+// names.
+func New(c Config, d Deps) (*Channel, error) {
+	roots, err := d.Egress.Roots()
 	if err != nil {
 		return nil, fmt.Errorf("email: %w", err)
 	}
-	return &Channel{config: c, dial: egress.Dial(out, 25, 465, 587, 2525), roots: roots, now: now, log: log}, nil
+	if d.Say == nil {
+		d.Say = func(op fleet.Operation) (title, body, html string) { return op.Summary, op.Detail, "" }
+	}
+	return &Channel{config: c, say: d.Say, dial: egress.Dial(d.Egress, 25, 465, 587, 2525), roots: roots, now: d.Now, log: d.Log}, nil
 }
 
 // Name returns "email".
@@ -133,6 +145,13 @@ func (c *Channel) Send(ctx context.Context, m fleet.Message, to fleet.Endpoint) 
 	}
 	_ = session.Close()
 	return sending(ctx, err)
+}
+
+// Operate sends what operators are told.
+func (c *Channel) Operate(ctx context.Context, op fleet.Operation, to fleet.Endpoint) error {
+	m := fleet.Message{ID: outreach.OperationKey(op), URL: op.URL, At: op.At}
+	m.Title, m.Body, m.HTML = c.say(op)
+	return c.Send(ctx, m, to)
 }
 
 // sessionTime bounds a whole session where the context does not.

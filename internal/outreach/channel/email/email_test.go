@@ -26,7 +26,10 @@ import (
 	"aftercare/internal/outreach/channeltest"
 )
 
-var _ outreach.Channel = (*email.Channel)(nil)
+var (
+	_ outreach.Channel  = (*email.Channel)(nil)
+	_ outreach.Operator = (*email.Channel)(nil)
+)
 
 const to = "anna.example@mail.example"
 
@@ -48,7 +51,7 @@ func open(t *testing.T, w channeltest.World, change func(*email.Config), log *sl
 	}
 	out := egress.DefaultConfig()
 	out.Allow, out.CAFile = w.Allow, w.CAFile
-	ch, err := email.New(c, out, w.Now, log)
+	ch, err := email.New(c, email.Deps{Egress: out, Now: w.Now, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,6 +294,23 @@ func TestNoTLSNoMail(t *testing.T) {
 	err := ch.Send(t.Context(), channeltest.Message(), fleet.Endpoint{Address: to})
 	if got, _ := outreach.ClassOf(err); got != "again" || len(s.Calls()) != 0 {
 		t.Errorf("%v is %q, %d mails", err, got, len(s.Calls()))
+	}
+}
+
+// TestOperation: operators get their mail too, the same one on a second try.
+func TestOperation(t *testing.T) {
+	s := startServer(t, nil, false, "")
+	ch := open(t, channeltest.World{URL: s.URL(), Allow: []string{s.Host()}, Now: time.Now}, nil, nil)
+	op := fleet.Operation{Name: "dead_letter", Severity: "warning", Summary: "3 messages\r\nBcc: x@y.example died", Detail: "See the desk.", At: channeltest.Now}
+	for range 2 {
+		if err := ch.Operate(t.Context(), op, fleet.Endpoint{Address: to}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := s.Calls()
+	a, b := mail.Header(calls[0].Header), mail.Header(calls[1].Header)
+	if a.Get("Subject") != "3 messages Bcc: x@y.example died" || a.Get("Bcc") != "" || plain(t, calls[0]) != op.Detail || a.Get("Message-Id") != b.Get("Message-Id") {
+		t.Errorf("%v\n%s", a, calls[0].Body)
 	}
 }
 

@@ -86,7 +86,7 @@ func line(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, ""))
-	s = strings.TrimSpace(strings.ReplaceAll(s, "=?", "= ?"))
+	s = strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "=?", "= ?")
 	if r := []rune(s); len(r) > maxLine {
 		s = string(r[:maxLine-1]) + "…"
 	}
