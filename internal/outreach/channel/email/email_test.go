@@ -309,7 +309,7 @@ func TestOperation(t *testing.T) {
 	}
 	calls := s.Calls()
 	a, b := mail.Header(calls[0].Header), mail.Header(calls[1].Header)
-	if a.Get("Subject") != "3 messages Bcc: x@y.example died" || a.Get("Bcc") != "" || plain(t, calls[0]) != op.Detail || a.Get("Message-Id") != b.Get("Message-Id") {
+	if a.Get("Subject") != "3 messages Bcc: x@y.example died" || a.Get("Bcc") != "" || strings.TrimSpace(plain(t, calls[0])) != op.Detail || a.Get("Message-Id") != b.Get("Message-Id") {
 		t.Errorf("%v\n%s", a, calls[0].Body)
 	}
 }
