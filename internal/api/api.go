@@ -141,6 +141,7 @@ type Deps struct {
 	Past        Past
 	Links       Links
 	Agent       Agent
+	Incidents   Incidents
 	Log         *slog.Logger
 	Now         func() time.Time // nil: time.Now
 }
@@ -172,6 +173,7 @@ func New(cfg Config, deps Deps) http.Handler {
 	}
 	a.devices(h)
 	a.cases(h)
+	a.incidents(h)
 	a.more(h)
 	a.quarantine(h)
 	a.commands(h)

@@ -87,6 +87,13 @@ type IncidentFilter struct {
 	Limit  int             // 0 means 100
 }
 
+// IncidentEdit is what an agent changes of an incident; what is nil stays.
+type IncidentEdit struct {
+	Title  *string
+	News   Words // owners who were told hear of it
+	NextAt *time.Time
+}
+
 // IncidentChange is everything one decision about an incident writes, in one transaction or not at all. CodeConflict when it is
 // not at version Expected any more, or another one of the same problem and group is open.
 type IncidentChange struct {

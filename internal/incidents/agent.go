@@ -115,15 +115,8 @@ func (n *Incidents) Declare(ctx context.Context, a Action, d Draft) (*fleet.Inci
 	return n.deps.Store.Incident(ctx, a.Tenant, i.ID)
 }
 
-// Edit is what an agent changes; what is nil stays.
-type Edit struct {
-	Title  *string
-	News   fleet.Words // owners who were told hear of it
-	NextAt *time.Time
-}
-
 // Edit changes an incident that is open. News that differ go to all who were told of it.
-func (n *Incidents) Edit(ctx context.Context, a Action, e Edit) error {
+func (n *Incidents) Edit(ctx context.Context, a Action, e fleet.IncidentEdit) error {
 	var name string
 	if e.Title != nil {
 		name = *e.Title

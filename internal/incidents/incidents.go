@@ -85,7 +85,7 @@ type Devices interface {
 	Device(key fleet.DeviceKey) (*fleet.Device, bool)
 }
 
-// Cases is what an incident does to cases. Doing it twice is doing it once.
+// Cases is what an incident does to cases. Doing it twice is doing it once; CodeConflict: the case is over.
 type Cases interface {
 	// Adopt makes a case a child of an incident.
 	Adopt(ctx context.Context, tenant, caseID, incidentID, actor, why string, at time.Time) error
@@ -97,7 +97,7 @@ type Cases interface {
 
 // Orders calls off what is under way to repair a case.
 type Orders interface {
-	CancelCase(ctx context.Context, tenant, caseID, reason string) error
+	CancelCase(ctx context.Context, tenant, caseID, reason string, at time.Time) error
 }
 
 // Deps is what New is given.

@@ -107,7 +107,7 @@ func (w *world) Updated(ctx context.Context, tenant, caseID, firmware string, _ 
 }
 
 // CancelCase is the work orders.
-func (w *world) CancelCase(_ context.Context, _, caseID, _ string) error {
+func (w *world) CancelCase(_ context.Context, _, caseID, _ string, _ time.Time) error {
 	w.cancelled = append(w.cancelled, caseID)
 	return nil
 }
@@ -270,8 +270,8 @@ func TestTheLifeOfAnIncident(t *testing.T) {
 	edit := agent(i, "the supplier answered", at.Add(time.Hour))
 	edit.Version = i.Version
 	next := at.Add(24 * time.Hour)
-	must(t, w.n.Edit(t.Context(), edit, incidents.Edit{News: fleet.Words{"en": "An update comes on Friday.", "de": "Am Freitag kommt ein Update."}, NextAt: &next}))
-	if err := w.n.Edit(t.Context(), edit, incidents.Edit{}); fleet.CodeOf(err) != fleet.CodeConflict {
+	must(t, w.n.Edit(t.Context(), edit, fleet.IncidentEdit{News: fleet.Words{"en": "An update comes on Friday.", "de": "Am Freitag kommt ein Update."}, NextAt: &next}))
+	if err := w.n.Edit(t.Context(), edit, fleet.IncidentEdit{}); fleet.CodeOf(err) != fleet.CodeConflict {
 		t.Fatalf("an edit of an old version: %v", err)
 	}
 	told := w.send(at.Add(time.Hour))

@@ -40,11 +40,11 @@ func (n *Incidents) adopt(ctx context.Context, i *fleet.Incident, now time.Time)
 		for k := range list {
 			c := &list[k]
 			if n.deps.Orders != nil {
-				if err := n.deps.Orders.CancelCase(ctx, c.Device.Tenant, c.ID, "known fault: "+i.Title); err != nil {
+				if err := n.deps.Orders.CancelCase(ctx, c.Device.Tenant, c.ID, "known fault: "+i.Title, now); err != nil {
 					return fmt.Errorf("call off the visit for case %q: %w", c.ID, err)
 				}
 			}
-			if err := n.deps.Cases.Adopt(ctx, c.Device.Tenant, c.ID, i.ID, actorIncidents, i.Title, now); err != nil {
+			if err := n.deps.Cases.Adopt(ctx, c.Device.Tenant, c.ID, i.ID, actorIncidents, i.Title, now); err != nil && fleet.CodeOf(err) != fleet.CodeConflict {
 				return fmt.Errorf("adopt case %q: %w", c.ID, err)
 			}
 			worst = max(worst, c.Severity)
