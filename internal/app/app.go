@@ -25,6 +25,7 @@ import (
 	"aftercare/internal/gateway"
 	"aftercare/internal/history"
 	"aftercare/internal/history/embedded"
+	"aftercare/internal/incidents"
 	"aftercare/internal/ingest"
 	"aftercare/internal/journal"
 	"aftercare/internal/obs"
@@ -154,6 +155,7 @@ type server struct {
 	ownerTLS *tls.Config  // nil: they speak http
 	channels []outreach.Channel
 
+	incidents *incidents.Incidents
 	addresses Addresses
 }
 
@@ -179,6 +181,7 @@ func (s *server) build(ctx context.Context, demo bool) error {
 		{"history", s.openHistory},
 		{"rule packs", s.openRules},
 		{"rules", s.buildEngine},
+		{"incidents", s.buildIncidents},
 		{"cases", s.buildCases},
 		{"outreach", s.buildOutreach},
 		{"pages", s.buildPages},

@@ -53,6 +53,7 @@ func (s *server) parts() ([]part, error) {
 		{"rules", "rules", s.engine.Run},
 		{"cases", "cases", s.over(wire.Findings, "cases", func(ctx context.Context, src wire.Source) error { return s.cases.Run(ctx, found{src, s.log}) })},
 		{"clocks of cases", "cases", s.cases.RunTimers},
+		{"incidents", "cases", s.incidents.Run},
 		{"outreach", "outreach", s.outreach.Run},
 		{"relay", "outreach", s.relay.Run},
 		{"live feed", "web", s.feed},

@@ -94,6 +94,9 @@ type Deps struct {
 	Booker      Booker
 	Wishes      Wishes
 	Maintenance Maintenance
+	Usage       Usage
+	Parts       Parts
+	Deliveries  Deliveries
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer
 }
@@ -116,6 +119,7 @@ func New(cfg Config, d Deps) *Cases {
 	c := &Cases{cfg: cfg, deps: d, store: d.Store, timers: d.Timers, links: d.Links, alarms: map[string]Alarm{}, log: d.Log,
 		metrics: newMetrics(d.Registerer)}
 	c.On(TimerClock, c.clock)
+	c.On(TimerProof, c.proof)
 	return c
 }
 

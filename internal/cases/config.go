@@ -27,6 +27,7 @@ type Config struct {
 	WarrantyLead time.Duration `mapstructure:"warranty_lead" help:"how long before the end of its cover the owner of a device with an open case is told; 0: never"`
 	SLA          []Promise     `mapstructure:"sla" help:"what is promised by severity, such as \"fault acknowledge 24h resolve 168h\"; the clocks stand still while a case waits for the owner or is snoozed"`
 	Escalation   []Step        `mapstructure:"escalation" help:"who hears when nobody takes a case on, such as \"fault after 24h to operators repeat 24h\"; \"until resolved\" goes on when somebody has"`
+	Proof        ProofConfig   `mapstructure:"proof"`
 	Poll         time.Duration `mapstructure:"poll" help:"how often to look for clocks that have run out"`
 }
 
@@ -37,7 +38,7 @@ func DefaultConfig() Config {
 		LateAfter: 15 * time.Minute, SettleFor: 2 * time.Minute, StillAfter: 72 * time.Hour, NotNow: 72 * time.Hour, WarrantyLead: 30 * 24 * time.Hour,
 		SLA:        []Promise{{fleet.Danger, time.Hour, 24 * time.Hour}, {fleet.Fault, 24 * time.Hour, 7 * 24 * time.Hour}},
 		Escalation: []Step{{Severity: fleet.Danger, After: 30 * time.Minute, To: "operators", Repeat: 4 * time.Hour}, {Severity: fleet.Fault, After: 24 * time.Hour, To: "operators"}},
-		Poll:       time.Second}
+		Proof:      DefaultProof(), Poll: time.Second}
 }
 
 // Validate names the field and the value of everything that is wrong.
@@ -55,6 +56,7 @@ func (c Config) Validate() error {
 	if c.Poll <= 0 {
 		errs = append(errs, fmt.Errorf("cases.poll %v: want more than 0", c.Poll))
 	}
+	errs = append(errs, c.Proof.validate()...)
 	seen := map[Promise]bool{}
 	for _, p := range c.SLA {
 		if p.Acknowledge < 0 || p.Resolve < 0 || p.Acknowledge == 0 && p.Resolve == 0 {

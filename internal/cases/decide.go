@@ -193,6 +193,7 @@ func (e *edit) comeBack(verb fleet.CaseVerb, at time.Time) {
 		e.c.BackAt = time.Time{}
 	}
 	e.recall("the problem is back", fleet.EventCleared)
+	e.unprove()
 }
 
 // end is a condition that ended in a case that is not over.

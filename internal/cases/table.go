@@ -67,6 +67,7 @@ var table = []transition{
 	{verbReturn, ended, fleet.CaseReopened, []string{byRules}},
 	{verbReturn, []fleet.CaseState{fleet.CaseClosed}, fleet.CaseReopened, []string{byRules}},
 	{verbRemind, anyOpen, "", []string{byClock}},
+	{verbUpdated, anyOpen, fleet.CaseResolved, []string{byIncidents}},
 	{verbAdopt, anyOpen, "", []string{byIncidents, byAgent, byRules}},
 	{verbRelease, nil, "", []string{byIncidents, byAgent, byRules}},
 }
