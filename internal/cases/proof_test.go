@@ -120,7 +120,7 @@ func (w *workshop) messages() string {
 	w.t.Helper()
 	rows, err := w.s.LeaseOutbox(w.t.Context(), fleet.OutboxMessage, w.now.AddDate(1, 0, 0), time.Millisecond, 100)
 	must(w.t, err)
-	var out []string
+	out := make([]string, 0, len(rows))
 	for _, r := range rows {
 		out = append(out, strings.TrimSpace(r.Topic+" "+r.PersonID))
 	}
@@ -131,7 +131,7 @@ func (w *workshop) history() string {
 	w.t.Helper()
 	lines, err := w.s.CaseAudit(w.t.Context(), "demo", w.k().ID)
 	must(w.t, err)
-	var out []string
+	out := make([]string, 0, len(lines))
 	for _, l := range lines {
 		out = append(out, l.Action)
 	}
