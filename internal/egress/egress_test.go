@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
+// SEC-15: the table of addresses.
 func TestCheck(t *testing.T) {
 	c := DefaultConfig()
 	c.Allow = []string{"127.0.0.1:9000", "ntfy.lan:8080", "[::1]:9000"}
@@ -58,7 +61,7 @@ func TestCheck(t *testing.T) {
 }
 
 // nameserver answers every A question with the next of the addresses, and returns a resolver that asks it.
-func nameserver(t *testing.T, addrs ...[4]byte) *net.Resolver {
+func nameserver(t *testing.T, addrs ...string) *net.Resolver {
 	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -81,11 +84,17 @@ func nameserver(t *testing.T, addrs ...[4]byte) *net.Resolver {
 			q := m.Questions[0]
 			m.Response = true
 			m.Additionals = nil
-			if q.Type == dnsmessage.TypeA {
-				a := addrs[asked%len(addrs)]
+			a := netip.MustParseAddr(addrs[asked%len(addrs)])
+			var body dnsmessage.ResourceBody
+			switch {
+			case q.Type == dnsmessage.TypeA && a.Is4():
+				body = &dnsmessage.AResource{A: a.As4()}
+			case q.Type == dnsmessage.TypeAAAA && a.Is6():
+				body = &dnsmessage.AAAAResource{AAAA: a.As16()}
+			}
+			if body != nil {
 				asked++
-				m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 0},
-					Body: &dnsmessage.AResource{A: a}}}
+				m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 0}, Body: body}}
 			}
 			out, err := m.Pack()
 			if err == nil {
@@ -100,6 +109,7 @@ func nameserver(t *testing.T, addrs ...[4]byte) *net.Resolver {
 	}}
 }
 
+// SEC-15: a name that resolves differently the second time (DNS rebinding) gains nothing.
 func TestNameThatResolvesToOurselvesIsRefusedWhenConnecting(t *testing.T) {
 	var hits atomic.Int32
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
@@ -108,7 +118,7 @@ func TestNameThatResolvesToOurselvesIsRefusedWhenConnecting(t *testing.T) {
 	c := DefaultConfig()
 	c.Ports = []int{port}
 	// The name alternates: a documentation address first, then loopback, then the metadata address.
-	client := newClient(c, nameserver(t, [4]byte{203, 0, 113, 7}, [4]byte{127, 0, 0, 1}, [4]byte{169, 254, 169, 254}))
+	client := newClient(c, nameserver(t, "203.0.113.7", "127.0.0.1", "169.254.169.254"))
 	defer client.CloseIdleConnections()
 	for i, want := range []string{"documentation", "loopback", "link-local"} {
 		resp, err := client.Post(fmt.Sprintf("https://rebind.example:%d/", port), "text/plain", strings.NewReader("x"))
@@ -125,13 +135,68 @@ func TestNameThatResolvesToOurselvesIsRefusedWhenConnecting(t *testing.T) {
 	}
 }
 
+// SEC-15: whatever a good name resolves to, no connection is begun to an address of the list.
+func TestNameThatResolvesIntoOurNetworkIsRefused(t *testing.T) {
+	for _, a := range []string{"127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "172.31.255.254", "192.168.0.1", "169.254.169.254", "100.64.0.1", "100.100.100.200", "0.0.0.0",
+		"192.0.0.192", "198.18.0.1", "224.0.0.251", "255.255.255.255", "::1", "::", "fc00::1", "fd00:ec2::254", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+		"::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001::1", "fec0::1"} {
+		client := newClient(DefaultConfig(), nameserver(t, a))
+		resp, err := client.Get("https://good.example/")
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		var r *Refused
+		if !errors.As(err, &r) {
+			t.Errorf("%s: %v, want refused", a, err)
+		}
+		client.CloseIdleConnections()
+	}
+}
+
+// A receiver that hangs holds no more than its share of connections, and who waits for one waits within his deadline.
+func TestConnectionsToOneHostAreBounded(t *testing.T) {
+	var now, most atomic.Int32
+	stop := make(chan struct{})
+	client, u := local(t, nil, func(_ http.ResponseWriter, r *http.Request) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer now.Add(-1)
+		select {
+		case <-r.Context().Done():
+		case <-stop:
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 3 * perHost {
+		wg.Go(func() {
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if resp, err := client.Do(r); err == nil {
+				_ = resp.Body.Close()
+				t.Error("a receiver that hangs answered")
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	if n := most.Load(); n == 0 || n > perHost {
+		t.Errorf("%d connections at once, want at most %d", n, perHost)
+	}
+}
+
 func TestAllowedNameMayBeOnLoopbackButNeverLinkLocal(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	defer srv.Close()
 	port := srv.Listener.Addr().(*net.TCPAddr).Port
 	c := DefaultConfig()
 	c.Allow = []string{fmt.Sprintf("dev.example:%d", port)}
-	client := newClient(c, nameserver(t, [4]byte{127, 0, 0, 1}, [4]byte{169, 254, 169, 254}))
+	client := newClient(c, nameserver(t, "127.0.0.1", "169.254.169.254"))
 	u := fmt.Sprintf("http://dev.example:%d/", port)
 	resp, err := client.Get(u)
 	if err != nil {
