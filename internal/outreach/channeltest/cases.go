@@ -104,6 +104,11 @@ func (s *Suite) sameKey(t *testing.T) {
 // oneTry: neither the channel nor the library below it tries again by itself, not even on a connection used before.
 func (s *Suite) oneTry(t *testing.T) {
 	sc := s.stage(t, patient)
+	fine := Answer{Body: strings.Repeat(" ", 5000)}
+	if s.Steps {
+		fine.Body = ""
+	}
+	sc.Act(fine)
 	for range 5 {
 		sc.send(t, Message(), "", 0)
 	}
@@ -111,11 +116,16 @@ func (s *Suite) oneTry(t *testing.T) {
 		t.Errorf("%d connections for 5 messages, want 1", n)
 	}
 	for _, how := range []How{Cut, Garbage} {
-		before := len(sc.Calls())
+		sc.Act(fine)
+		sc.send(t, Message(), "", 0)
+		calls, conns := len(sc.Calls()), sc.Conns()
 		sc.Act(Answer{How: how})
 		sc.send(t, Message(), "again", 0)
-		if n := len(sc.Calls()) - before; n > 1 {
+		if n := len(sc.Calls()) - calls; n > 1 {
 			t.Errorf("%s: it was tried %d times", how, n)
+		}
+		if n := sc.Conns() - conns; n > 1 || n == 1 && !s.Steps {
+			t.Errorf("%s: it was tried on %d connections more", how, n)
 		}
 	}
 }
