@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"aftercare/internal/egress"
@@ -30,6 +31,9 @@ func (s *server) openChannels() ([]outreach.Channel, error) {
 	key, err := pushKey(c.Push.KeyFile)
 	if err != nil {
 		return nil, err
+	}
+	if strings.HasPrefix(c.Owner.URL, "https://") && c.Push.Contact == "" {
+		c.Push.Contact = c.Owner.URL // a push service that wants to write finds us there
 	}
 	s.push = push.New(c.Push, push.Deps{Key: key, Client: client, Now: time.Now, Registerer: s.metrics})
 	s.webhook = webhook.New(client, time.Now)

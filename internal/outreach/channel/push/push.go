@@ -28,7 +28,7 @@ const name = "push"
 // Config says how push services find us and which are known.
 type Config struct {
 	KeyFile string   `mapstructure:"key_file" help:"file of the key that push requests are signed with; empty: vapid.key in the data folder; made when missing. All subscriptions are lost with it"`
-	Contact string   `mapstructure:"contact" help:"whom a push service may write to, \"mailto:...\" or \"https://...\"; Apple's refuses messages without it"`
+	Contact string   `mapstructure:"contact" help:"whom a push service may write to, \"mailto:...\" or \"https://...\"; empty: owner.url. Apple's refuses messages without it"`
 	Hosts   []string `mapstructure:"hosts" help:"hosts of push services besides those of Chrome, Firefox, Safari and Edge: \"push.example.org\", \"*.example.org\", or with a port"`
 }
 
