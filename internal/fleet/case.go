@@ -184,6 +184,7 @@ type OutboxKind string
 const (
 	OutboxMessage OutboxKind = "message" // tell the owner: decided again at sending time
 	OutboxOrder   OutboxKind = "order"   // tell a service partner of a work order: Ref is its id
+	OutboxErrand  OutboxKind = "errand"  // wake up for a work order: Ref is its id, Topic says what for
 	OutboxNotify  OutboxKind = "notify"  // tell the operators or agents: Body is a fleet.Operation
 	OutboxRecord  OutboxKind = "record"  // relay to the changes stream of the journal
 	OutboxTimer   OutboxKind = "timer"   // wake up for a case or an incident: Topic says what for; due at any time to come

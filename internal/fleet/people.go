@@ -226,3 +226,23 @@ type Order struct {
 	UpdatedAt time.Time
 	By        string // who ordered it: "agent:<name>", "owner:<id>"
 }
+
+// Open reports whether a visit may still come of the order.
+func (s OrderState) Open() bool { return s == OrderOffered || s == OrderAccepted }
+
+// OrderFilter selects work orders of one tenant, newest first; zero members select everything.
+type OrderFilter struct {
+	Tenant    string
+	CaseID    string
+	PartnerID string
+	States    []OrderState
+	Limit     int // 0 means 100
+}
+
+// OrderChange is everything one decision about a work order writes, in one transaction or not at all. CodeConflict when the order is
+// not at version Expected any more (0: it does not exist), or another one of the case is open.
+type OrderChange struct {
+	Order    Order
+	Expected int64
+	Outbox   []OutboxRow
+}

@@ -162,6 +162,8 @@ CREATE TABLE orders (
     FOREIGN KEY (tenant, partner_id) REFERENCES partners (tenant, id)
 );
 CREATE INDEX orders_case ON orders (tenant, case_id, created_at);
+-- One visit at a time: a second order for the same case meets this.
+CREATE UNIQUE INDEX orders_one_open ON orders (tenant, case_id) WHERE state IN ('offered', 'accepted');
 CREATE INDEX orders_partner ON orders (tenant, partner_id, created_at);
 
 -- Messages: what each stage said, how far each came, what was answered.
