@@ -53,6 +53,7 @@ var mayImport = map[string]struct {
 	"api":                       {[]string{"fleet", "words", "chart", "egress", "obs"}, "shows; asks through interfaces of its own"},
 	"web":                       {[]string{"fleet", "words", "chart", "egress", "obs"}, "shows; asks through interfaces of its own"},
 	"web/owner":                 {[]string{"fleet", "words", "chart", "seal", "obs"}, "what owners and partners see from outside; shares nothing with the desk"},
+	"web/partner":               {[]string{"fleet", "words", "seal", "obs"}, "one page a work order, on the owners' listener"},
 	"config":                    {[]string{"*"}, "reads the packages' own Config types"},
 	"app":                       {[]string{"*"}, "wires everything"},
 	"e2e":                       {[]string{"*"}, "tests only"},
