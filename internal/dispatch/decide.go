@@ -24,12 +24,12 @@ const MaxNote = 2000
 
 // choose returns the partner who is asked: the one wished for; the one who has been there before, because it is the same problem again;
 // else the best who has not declined or let an offer run out.
-func choose(candidates []fleet.Partner, k *fleet.Case, past []fleet.Order, wished string) (fleet.Partner, error) {
+func choose(candidates []*fleet.Partner, k *fleet.Case, past []fleet.Order, wished string) (*fleet.Partner, error) {
 	if wished != "" {
-		if i := slices.IndexFunc(candidates, func(p fleet.Partner) bool { return p.ID == wished }); i >= 0 {
+		if i := slices.IndexFunc(candidates, func(p *fleet.Partner) bool { return p.ID == wished }); i >= 0 {
 			return candidates[i], nil
 		}
-		return fleet.Partner{}, fleet.Errorf(fleet.CodeNotFound, "partner %q does not serve this device there", wished)
+		return nil, fleet.Errorf(fleet.CodeNotFound, "partner %q does not serve this device there", wished)
 	}
 	refused := map[string]bool{}
 	for _, o := range past {
@@ -37,7 +37,7 @@ func choose(candidates []fleet.Partner, k *fleet.Case, past []fleet.Order, wishe
 			refused[o.PartnerID] = true
 		}
 	}
-	candidates = slices.DeleteFunc(slices.Clone(candidates), func(p fleet.Partner) bool { return refused[p.ID] })
+	candidates = slices.DeleteFunc(slices.Clone(candidates), func(p *fleet.Partner) bool { return refused[p.ID] })
 	for _, p := range candidates {
 		if p.ID == k.PartnerID {
 			return p, nil
@@ -45,15 +45,15 @@ func choose(candidates []fleet.Partner, k *fleet.Case, past []fleet.Order, wishe
 	}
 	if len(candidates) == 0 {
 		if len(refused) > 0 {
-			return fleet.Partner{}, fleet.Errorf(fleet.CodeNotFound, "no partner is left for case %q: %d declined", k.ID, len(refused))
+			return nil, fleet.Errorf(fleet.CodeNotFound, "no partner is left for case %q: %d declined", k.ID, len(refused))
 		}
-		return fleet.Partner{}, fleet.Errorf(fleet.CodeNotFound, "no partner serves model %q there", k.Model)
+		return nil, fleet.Errorf(fleet.CodeNotFound, "no partner serves model %q there", k.Model)
 	}
 	return candidates[0], nil
 }
 
 // offer is the order that a partner gets; n counts the case's earlier ones.
-func (c Config) offer(k *fleet.Case, d *fleet.Device, p fleet.Partner, w Wish, n int, cover fleet.Cover, contact string) fleet.Order {
+func (c Config) offer(k *fleet.Case, d *fleet.Device, p *fleet.Partner, w Wish, n int, cover fleet.Cover, contact string) fleet.Order {
 	from, to := w.From, w.To
 	if from.IsZero() {
 		from = c.propose(w.At, p.Zone)

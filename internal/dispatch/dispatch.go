@@ -69,7 +69,7 @@ type Registry interface {
 	Device(key fleet.DeviceKey) (*fleet.Device, bool)
 	Person(tenant, id string) (*fleet.Person, bool)
 	// PartnersFor returns the partners that serve the device where it is, the best first.
-	PartnersFor(d *fleet.Device) []fleet.Partner
+	PartnersFor(d *fleet.Device) []*fleet.Partner
 	Cover(d *fleet.Device, at time.Time, c *fleet.Case) fleet.Cover
 }
 

@@ -26,7 +26,7 @@ type world struct {
 	t        *testing.T
 	d        *Dispatch
 	store    *store.Store
-	partners []fleet.Partner
+	partners []*fleet.Partner
 	person   *fleet.Person
 	told     []string // what the desk heard
 	deskErr  error
@@ -36,7 +36,7 @@ func (w *world) Device(fleet.DeviceKey) (*fleet.Device, bool) {
 	return &fleet.Device{Key: washer, Model: "washer-w7", OwnerID: "p-1"}, true
 }
 func (w *world) Person(string, string) (*fleet.Person, bool) { return w.person, true }
-func (w *world) PartnersFor(*fleet.Device) []fleet.Partner   { return w.partners }
+func (w *world) PartnersFor(*fleet.Device) []*fleet.Partner  { return w.partners }
 func (w *world) Cover(*fleet.Device, time.Time, *fleet.Case) fleet.Cover {
 	return fleet.Cover{Kind: "manufacturer", Pays: true, Days: 23}
 }
@@ -65,8 +65,8 @@ func begin(t *testing.T, partners ...string) *world {
 	t.Cleanup(func() { must(t, s.Close()) })
 	w := &world{t: t, store: s, person: &fleet.Person{ID: "p-1", Name: "Eve"}}
 	for _, p := range partners {
-		w.partners = append(w.partners, fleet.Partner{ID: p, Tenant: "demo", Name: p, Zone: "Europe/Berlin"})
-		must(t, s.SavePartner(t.Context(), w.partners[len(w.partners)-1]))
+		w.partners = append(w.partners, &fleet.Partner{ID: p, Tenant: "demo", Name: p, Zone: "Europe/Berlin"})
+		must(t, s.SavePartner(t.Context(), *w.partners[len(w.partners)-1]))
 	}
 	w.d = New(DefaultConfig(), Deps{Store: s, Errands: s, Registry: w, Desk: w, Log: slog.New(slog.DiscardHandler)})
 	w.kase("c-1", "drain", fleet.CaseAcked)
@@ -271,7 +271,7 @@ func TestTwoBookAtOnce(t *testing.T) {
 }
 
 func TestWhoIsAsked(t *testing.T) {
-	a, b := fleet.Partner{ID: "a"}, fleet.Partner{ID: "b"}
+	a, b := &fleet.Partner{ID: "a"}, &fleet.Partner{ID: "b"}
 	for _, c := range []struct {
 		name   string
 		before string // who was there before
@@ -286,9 +286,9 @@ func TestWhoIsAsked(t *testing.T) {
 		{"nobody else than asked for", "", nil, "c", ""},
 		{"nobody left", "", []fleet.Order{{PartnerID: "a", State: fleet.OrderDeclined}, {PartnerID: "b", State: fleet.OrderDeclined}}, "", ""},
 	} {
-		p, err := choose([]fleet.Partner{a, b}, &fleet.Case{CaseCare: fleet.CaseCare{PartnerID: c.before}}, c.past, c.wished)
-		if p.ID != c.want || (err != nil) != (c.want == "") {
-			t.Errorf("%s: %q, %v", c.name, p.ID, err)
+		p, err := choose([]*fleet.Partner{a, b}, &fleet.Case{CaseCare: fleet.CaseCare{PartnerID: c.before}}, c.past, c.wished)
+		if (p == nil) != (c.want == "") || (err != nil) != (p == nil) || p != nil && p.ID != c.want {
+			t.Errorf("%s: %v, %v", c.name, p, err)
 		}
 	}
 }
@@ -312,7 +312,7 @@ func TestContactNeedsConsent(t *testing.T) {
 func TestAnyOrderOfAnswers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := DefaultConfig()
-		o := c.offer(&fleet.Case{ID: "c", Device: washer}, &fleet.Device{Key: washer}, fleet.Partner{ID: "p"}, Wish{At: t0}, 0, fleet.Cover{}, "")
+		o := c.offer(&fleet.Case{ID: "c", Device: washer}, &fleet.Device{Key: washer}, &fleet.Partner{ID: "p"}, Wish{At: t0}, 0, fleet.Cover{}, "")
 		o = c.offered(o, t0).Order
 		at := t0
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {

@@ -54,7 +54,6 @@ type Deps struct {
 	Registry Registry
 	Teller   Teller
 	Seal     *seal.Seal
-	Outcomes []fleet.Outcome // those a partner may report
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
