@@ -106,9 +106,10 @@ type outcome struct{ Value, Text string }
 
 // Outcomes are what a partner may report.
 func (v *view) Outcomes() []outcome {
-	var out []outcome
-	for _, o := range []fleet.Outcome{fleet.OutcomeRepaired, fleet.OutcomePart, fleet.OutcomeUpdated, fleet.OutcomeNoFault} {
-		out = append(out, outcome{string(o), v.T("outcome." + string(o))})
+	choices := []fleet.Outcome{fleet.OutcomeRepaired, fleet.OutcomePart, fleet.OutcomeUpdated, fleet.OutcomeNoFault}
+	out := make([]outcome, len(choices))
+	for i, o := range choices {
+		out[i] = outcome{string(o), v.T("outcome." + string(o))}
 	}
 	return out
 }
