@@ -16,12 +16,10 @@ import (
 
 	"aftercare/internal/config"
 	"aftercare/internal/fleet"
-	"aftercare/internal/outreach"
 	"aftercare/internal/registry"
 	"aftercare/internal/rules/engine"
 	"aftercare/internal/web"
 	"aftercare/internal/wire"
-	"aftercare/internal/words"
 )
 
 func (s *server) openRegistry(ctx context.Context) (err error) {
@@ -94,22 +92,6 @@ func (s *server) snapshotted() map[int]uint64 {
 		out[p] = s.engine.Position(p)
 	}
 	return out
-}
-
-func (s *server) buildOutreach(context.Context) error {
-	s.words = words.New(s.files.Models, s.rules.Texts).With(s.files.Templates)
-	channels, err := s.openChannels()
-	if err != nil {
-		return err
-	}
-	s.channels = channels
-	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
-		Outbox: s.store, Cases: s.store, Registry: s.registry, Words: s.words,
-		Channels: channels,
-		Log:      s.log, Registerer: s.metrics,
-	})
-	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)
-	return nil
 }
 
 func (s *server) buildPages(context.Context) error {

@@ -137,7 +137,8 @@ func (r *replay) build(ctx context.Context) (err error) {
 	r.hand = r.ingest.ByHand()
 	r.outbox = &replayOutbox{Store: r.store, to: r.options.Sent, report: &r.report}
 	r.cases = cases.New(r.cfg.Cases, cases.Deps{Store: r.outbox, Timers: r.outbox, Devices: r.registry, Log: log, Registerer: r.metrics})
-	r.outreach = outreach.New(r.cfg.Outreach, outreach.Deps{Outbox: r.outbox, Cases: r.store, Registry: r.registry,
+	r.outreach = outreach.New(r.cfg.Outreach, outreach.Deps{Outbox: r.outbox, Company: r.outbox, Contacts: r.store, Cases: r.store, Registry: r.registry,
+		Households: r.registry, Entitlements: r.registry,
 		Words: words.New(files.Models, files.Rules.Texts).With(files.Templates), Channels: []outreach.Channel{replayPhone{}}, Log: log, Registerer: r.metrics, Now: r.clock})
 	return nil
 }

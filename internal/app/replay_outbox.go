@@ -32,7 +32,7 @@ type ReplayMessage struct {
 	Kind     fleet.Kind     `json:"kind"`
 	Severity fleet.Severity `json:"severity"`
 	Channel  string         `json:"channel"`
-	State    string         `json:"state"` // sent, held, skipped, dead
+	State    string         `json:"state"` // sent, held, skipped, merged, dead
 	Detail   string         `json:"detail"`
 	Case     string         `json:"case"`
 	Person   string         `json:"person"`
@@ -71,10 +71,55 @@ func (b *replayOutbox) PutOffOutbox(ctx context.Context, id string, due time.Tim
 	return b.Store.PutOffOutbox(ctx, id, due, reason)
 }
 
+// HoldOutbox is the store's; when the row is due again is noted, and that it is held.
+func (b *replayOutbox) HoldOutbox(ctx context.Context, row fleet.OutboxRow, d fleet.Delivery, follow []fleet.OutboxRow) error {
+	b.note([]fleet.OutboxRow{row})
+	if err := b.Store.HoldOutbox(ctx, row, d, follow); err != nil {
+		return err
+	}
+	b.write(nil, d, follow)
+	return nil
+}
+
+// AddOutbox is the store's; when the rows are due is noted.
+func (b *replayOutbox) AddOutbox(ctx context.Context, rows []fleet.OutboxRow) error {
+	b.note(rows)
+	return b.Store.AddOutbox(ctx, rows)
+}
+
+// HurryOutbox is the store's; when the rows are due is noted.
+func (b *replayOutbox) HurryOutbox(ctx context.Context, ids []string, due time.Time) error {
+	heap.Push(&b.times, due)
+	return b.Store.HurryOutbox(ctx, ids, due)
+}
+
+// DeliverWith is the store's; what became of the messages is written down.
+func (b *replayOutbox) DeliverWith(ctx context.Context, id string, d fleet.Delivery, along []fleet.Delivery, follow []fleet.OutboxRow) error {
+	b.note(follow)
+	if err := b.Store.DeliverWith(ctx, id, d, along, follow); err != nil {
+		return err
+	}
+	for _, d := range append([]fleet.Delivery{d}, along...) {
+		b.write(nil, d, recordOf(d, follow))
+	}
+	return nil
+}
+
+// recordOf is the record of one delivery among those of several.
+func recordOf(d fleet.Delivery, follow []fleet.OutboxRow) []fleet.OutboxRow {
+	want := fleet.ID("rec", fleet.ID("ntc", d.OutboxID, d.State))
+	for i := range follow {
+		if follow[i].ID == want {
+			return follow[i : i+1]
+		}
+	}
+	return nil
+}
+
 func (b *replayOutbox) note(rows []fleet.OutboxRow) {
 	for i := range rows {
 		switch rows[i].Kind {
-		case fleet.OutboxMessage:
+		case fleet.OutboxMessage, fleet.OutboxNotify:
 			heap.Push(&b.times, rows[i].DueAt)
 		case fleet.OutboxTimer:
 			heap.Push(&b.timers, rows[i].DueAt)

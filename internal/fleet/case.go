@@ -1,6 +1,9 @@
 package fleet
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // CaseState is where a case stands.
 type CaseState string
@@ -210,6 +213,12 @@ type OutboxRow struct {
 	// Cause is the receipt time of the telemetry that led to it: what "time from telemetry to message" starts from.
 	Cause time.Time
 }
+
+// HeldMark begins LastErr of a message that a stage of the sending decision holds back: it was not tried since.
+const HeldMark = "held: "
+
+// Held reports whether the message was held back and not tried since.
+func (r *OutboxRow) Held() bool { return strings.HasPrefix(r.LastErr, HeldMark) }
 
 // Change is everything one decision writes, in one transaction or not at all. The store answers CodeConflict when the
 // case's version is not Expected any more.

@@ -6,13 +6,11 @@
 // at least once with the same id on each try: a crash between sending and recording sends twice, and the id lets the receiver
 // see it. The inbox is no channel: its message is saved in the transaction that ends the row, so it is there exactly once.
 //
-// App imports it, and channels for the interface and the error classes. It imports fleet and words.
+// App imports it, and channels for the interface and the error classes. It imports fleet, words and seal.
 package outreach
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -20,48 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/seal"
 	"aftercare/internal/words"
 )
-
-// Config bounds the loop and says when a phone stays quiet.
-type Config struct {
-	Poll        time.Duration `mapstructure:"poll" help:"how often to look for messages that are due"`
-	Batch       int           `mapstructure:"batch" help:"messages taken at once for each channel"`
-	Lease       time.Duration `mapstructure:"lease" help:"after so long a message that a killed process was sending is sent by another; at least outreach.send_timeout and a margin"`
-	SendTimeout time.Duration `mapstructure:"send_timeout" help:"longest time of one try"`
-	Workers     int           `mapstructure:"workers" help:"sends at once on each channel"`
-	Queue       int           `mapstructure:"queue" help:"messages taken that wait on each channel"`
-	// QuietFrom and QuietUntil are full hours in the person's zone between which a message below "fault" that is not about
-	// safety is held on the QuietChannels. Equal hours: never.
-	QuietFrom     int      `mapstructure:"quiet_from" help:"full hour, in the person's time zone, from which a phone stays quiet for what is neither a fault nor about safety"`
-	QuietUntil    int      `mapstructure:"quiet_until" help:"full hour at which that ends; the same as quiet_from: never quiet"`
-	QuietChannels []string `mapstructure:"quiet_channels" help:"channels that stay quiet then: those that ring"`
-}
-
-// DefaultConfig holds phone messages from 21 to 7 and looks once a second.
-func DefaultConfig() Config {
-	return Config{Poll: time.Second, Batch: 256, Lease: 45 * time.Second, SendTimeout: 20 * time.Second, Workers: 64, Queue: 256,
-		QuietFrom: 21, QuietUntil: 7, QuietChannels: []string{"ntfy"}}
-}
-
-// Validate names the field and the value of everything that is wrong.
-func (c Config) Validate() error {
-	var errs []error
-	bad := func(wrong bool, format string, args ...any) {
-		if wrong {
-			errs = append(errs, fmt.Errorf("outreach."+format, args...))
-		}
-	}
-	bad(c.Poll <= 0, "poll %v: want more than 0", c.Poll)
-	bad(c.Batch < 1, "batch %d: want at least 1", c.Batch)
-	bad(c.SendTimeout <= 0, "send_timeout %v: want more than 0", c.SendTimeout)
-	bad(c.Lease < c.SendTimeout+leaseMargin, "lease %v: want at least %v, the time of one try and a margin", c.Lease, c.SendTimeout+leaseMargin)
-	bad(c.Workers < 1, "workers %d: want at least 1", c.Workers)
-	bad(c.Queue < 1, "queue %d: want at least 1", c.Queue)
-	bad(c.QuietFrom < 0 || c.QuietFrom > 23, "quiet_from %d: want an hour, 0 to 23", c.QuietFrom)
-	bad(c.QuietUntil < 0 || c.QuietUntil > 23, "quiet_until %d: want an hour, 0 to 23", c.QuietUntil)
-	return errors.Join(errs...)
-}
 
 // Channel sends a message to one endpoint. It tries once, within the context's deadline, and is called concurrently. An error
 // is made with Again, Never or Gone; any other counts as Again. Message.ID is the idempotency key. Errors are shown to people
@@ -74,8 +33,8 @@ type Channel interface {
 // Outbox is where message rows come from and go. A leased row belongs to the caller until the lease ends. Deliver ends a row
 // in one transaction: what became of it, the inbox message if there is one, the rows that follow; it writes nothing when the
 // row was ended before. RetryOutbox puts a row off after a try and counts it in Attempts, PutOffOutbox puts one off that was
-// not tried; a lease alone counts nothing. LeaseChannel leases what is for one channel ("": for none yet), OutboxChannels says which
-// channels rows are for.
+// not tried; a lease alone counts nothing. HoldOutbox puts one off that a stage holds, with what each stage said. LeaseChannel leases
+// what is for one channel ("": for none yet), OutboxChannels says which channels rows are for.
 type Outbox interface {
 	LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error)
 	LeaseChannel(ctx context.Context, channel string, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error)
@@ -83,12 +42,41 @@ type Outbox interface {
 	Deliver(ctx context.Context, id string, inbox *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error
 	RetryOutbox(ctx context.Context, id string, due time.Time, errText string) error
 	PutOffOutbox(ctx context.Context, id string, due time.Time, reason string) error
+	HoldOutbox(ctx context.Context, row fleet.OutboxRow, d fleet.Delivery, follow []fleet.OutboxRow) error
+	AddOutbox(ctx context.Context, rows []fleet.OutboxRow) error
+	HurryOutbox(ctx context.Context, ids []string, due time.Time) error
 }
 
-// Cases answers how a case is now (CodeNotFound: there is none) and what became of its messages so far.
+// Company is how messages that wait for a person go as one: Waiting lists those on a channel that are held, ClaimOutbox takes those
+// that nobody works on, DeliverWith ends a row and those that went along in one transaction.
+type Company interface {
+	Waiting(ctx context.Context, tenant, personID, channel string, now time.Time) (free, leased []fleet.OutboxRow, err error)
+	ClaimOutbox(ctx context.Context, ids []string, now time.Time, lease time.Duration) ([]string, error)
+	DeliverWith(ctx context.Context, id string, d fleet.Delivery, along []fleet.Delivery, follow []fleet.OutboxRow) error
+}
+
+// Contacts is the account of a household's budget. TakeContact is safe against another that takes the last place at once.
+type Contacts interface {
+	Contacts(ctx context.Context, tenant, household string, since time.Time) (map[string]time.Time, error)
+	TakeContact(ctx context.Context, tenant, household, id string, at time.Time, day, week int) (bool, error)
+}
+
+// Cases answers how a case is now (CodeNotFound: there is none) and what became of the messages about it, or about an incident, so far.
 type Cases interface {
 	Case(ctx context.Context, tenant, id string) (*fleet.Case, error)
 	CaseDeliveries(ctx context.Context, tenant, caseID string) ([]fleet.Delivery, error)
+	RefDeliveries(ctx context.Context, tenant, ref string) ([]fleet.Delivery, error)
+}
+
+// Incidents answers how an incident is now; CodeNotFound: there is none.
+type Incidents interface {
+	Incident(ctx context.Context, tenant, id string) (*fleet.Incident, error)
+}
+
+// Orders answers how a work order and its partner are now; CodeNotFound: there is none.
+type Orders interface {
+	Order(ctx context.Context, tenant, id string) (*fleet.Order, error)
+	Partner(ctx context.Context, tenant, id string) (*fleet.Partner, error)
 }
 
 // Registry answers from memory; what it returns is not changed by anybody.
@@ -97,23 +85,53 @@ type Registry interface {
 	Person(tenant, id string) (*fleet.Person, bool)
 }
 
+// Households answers who lives together, in the order in which they hear.
+type Households interface {
+	Household(tenant, id string) (fleet.Household, bool)
+}
+
+// Entitlements answers who pays for a case of a device.
+type Entitlements interface {
+	Cover(d *fleet.Device, at time.Time, c *fleet.Case) fleet.Cover
+}
+
 // People takes an address off a person's list after its receiver said that it is gone for good.
 type People interface {
 	RemoveEndpoint(ctx context.Context, tenant, personID, channel, address string) error
 }
 
-// Deps are what outreach works with; all but People are needed.
+// Receipts keeps how far messages came.
+type Receipts interface {
+	MarkDelivery(ctx context.Context, tenant, messageID, what string, at time.Time) error
+}
+
+// Deps are what outreach works with.
 type Deps struct {
 	Outbox     Outbox
+	Company    Company
+	Contacts   Contacts
 	Cases      Cases
 	Registry   Registry
 	Words      *words.Renderer
 	Channels   []Channel
-	People     People // nil: an endpoint that is gone stays on the person's list and each message to it dies
+	Operators  []Operator // those channels that can tell operators
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
-	Now        func() time.Time // nil: time.Now
+
+	// What may be missing.
+	Households   Households       // nil: everybody lives alone
+	Entitlements Entitlements     // nil: who pays is not known
+	Incidents    Incidents        // nil: there are none
+	Orders       Orders           // nil: there are none
+	People       People           // nil: an endpoint that is gone stays on the person's list and each message to it dies
+	Receipts     Receipts         // nil: how far a message came is not kept
+	Seal         *seal.Seal       // nil: messages have no links
+	Picture      Picture          // nil: messages have no picture
+	Now          func() time.Time // nil: time.Now
 }
+
+// Picture draws what a message about a case shows, as PNG; nil: nothing.
+type Picture func(ctx context.Context, c *fleet.Case, p *fleet.Person) []byte
 
 // Outreach is the loop over message rows. Make it with New.
 type Outreach struct {
@@ -122,13 +140,17 @@ type Outreach struct {
 	now      func() time.Time
 	channels map[string]Channel
 	names    []string // of the channels
+	tellers  map[string]Operator
 	metrics  *metrics
+	circuits *circuits
+	zones    zones
 	bells    bells
 }
 
 // New returns an Outreach that does nothing until Run. The configuration must be valid.
 func New(c Config, d Deps) *Outreach {
-	o := &Outreach{config: c, deps: d, channels: map[string]Channel{}, metrics: newMetrics(d.Registerer)}
+	o := &Outreach{config: c, deps: d, channels: map[string]Channel{}, tellers: map[string]Operator{}, metrics: newMetrics(d.Registerer)}
+	o.circuits = newCircuits(c.CircuitAfter, c.CircuitWait, o.metrics.circuits)
 	if o.now = d.Now; o.now == nil {
 		o.now = time.Now
 	}
@@ -137,6 +159,21 @@ func New(c Config, d Deps) *Outreach {
 		o.names = append(o.names, ch.Name())
 	}
 	slices.Sort(o.names)
-	o.bells = newBells(o.names)
+	for _, op := range d.Operators {
+		o.tellers[op.Name()] = op
+	}
+	o.bells = newBells(append(slices.Clone(o.names), operations))
 	return o
+}
+
+// MarkDelivery notes a receipt, "delivered", "opened" or a verdict, and counts it.
+func (o *Outreach) MarkDelivery(ctx context.Context, tenant, messageID, what string, at time.Time) error {
+	if o.deps.Receipts == nil {
+		return nil
+	}
+	err := o.deps.Receipts.MarkDelivery(ctx, tenant, messageID, what, at)
+	if err == nil {
+		o.metrics.receipts.WithLabelValues(what).Inc()
+	}
+	return err
 }

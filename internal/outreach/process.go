@@ -2,13 +2,11 @@ package outreach
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"aftercare/internal/fleet"
-	"aftercare/internal/words"
 )
 
 // After the loop was told to stop, a send under way may take grace, and writing down a result may take recordTime: together
@@ -22,122 +20,189 @@ const (
 // and it comes back. A crash between a send and its record does the same: the message is sent again under the same id, and that
 // one try is not counted.
 func (o *Outreach) process(ctx context.Context, row fleet.OutboxRow, now time.Time) error {
+	if row.Kind == fleet.OutboxNotify {
+		return o.notify(ctx, row, now)
+	}
 	p, err := o.load(ctx, row, now)
 	if err != nil {
 		return err
 	}
+	if err := o.loadWhen(ctx, p); err != nil {
+		return fmt.Errorf("message %q: %w", row.ID, err)
+	}
 	switch v, reason := p.decide(); {
 	case v == skip:
-		return o.end(ctx, p, "skipped", reason, nil)
+		return o.skip(ctx, p, reason)
 	case v == hold:
 		return o.hold(ctx, p, reason)
-	case row.Channel == "":
-		return o.spread(ctx, p)
-	default:
+	case v == merge:
+		return o.deps.Outbox.PutOffOutbox(ctx, p.row.ID, p.until, fleet.HeldMark+reason)
+	case p.outside():
 		return o.send(ctx, p)
+	default:
+		return o.spread(ctx, p)
 	}
 }
 
-// load gathers what the stages look at.
-func (o *Outreach) load(ctx context.Context, row fleet.OutboxRow, now time.Time) (*plan, error) {
-	p := &plan{row: row, now: now, config: &o.config, known: o.names}
-	var err error
-	if row.Channel != "" {
-		if err := json.Unmarshal(row.Body, &p.target); err != nil {
-			o.deps.Log.Warn("message row without an address", "row", row.ID, "error", err) // how finds no such address and skips
-		}
-	}
-	if p.kase, err = o.deps.Cases.Case(ctx, row.Tenant, row.CaseID); err != nil {
-		if fleet.CodeOf(err) == fleet.CodeNotFound {
-			p.kase = nil
-			return p, nil
-		}
-		return nil, fmt.Errorf("message %q: load case %q: %w", row.ID, row.CaseID, err)
-	}
-	if row.Topic == fleet.EventCleared || row.Ref == fleet.RefBack {
-		if p.before, err = o.deps.Cases.CaseDeliveries(ctx, row.Tenant, row.CaseID); err != nil {
-			return nil, fmt.Errorf("message %q: %w", row.ID, err)
-		}
-	}
-	p.device, _ = o.deps.Registry.Device(p.kase.Device)
-	if p.device != nil && p.device.OwnerID != "" {
-		p.person, _ = o.deps.Registry.Person(row.Tenant, p.device.OwnerID)
-	}
-	return p, nil
+// skip ends a row that is not sent. When only its endpoint barred it, the next one's row follows.
+func (o *Outreach) skip(ctx context.Context, p *plan, reason string) error {
+	return o.end(ctx, p, stateSkipped, reason, nil, append(p.after(stateSkipped), p.others()...)...)
 }
 
-// compose puts the message into words.
-func (o *Outreach) compose(p *plan) fleet.Message {
-	r := o.deps.Words.Render(words.Input{Topic: p.row.Topic, Case: p.kase, Device: p.device, Person: p.person, Now: p.now})
-	for _, g := range r.Gaps {
-		o.metrics.gaps.WithLabelValues(g).Inc()
-	}
-	return fleet.Message{ID: p.row.ID, Tenant: p.row.Tenant, CaseID: p.kase.ID, Device: p.kase.Device, PersonID: p.person.ID, Channel: p.channel(),
-		Topic: p.row.Topic, Kind: p.kase.Kind, Severity: p.kase.Severity, Locale: r.Locale, Title: r.Title, Body: r.Body, At: p.now}
-}
-
-// spread puts the message into the inbox and a row for each endpoint of the person into the outbox, in one transaction.
+// spread puts the message into the inbox and rows for the endpoints it goes to into the outbox, in one transaction. A message that
+// the person does not want in the inbox has a page all the same, if it goes anywhere.
 func (o *Outreach) spread(ctx context.Context, p *plan) error {
 	p.row.Attempts++
-	m := o.compose(p)
-	children, err := p.children()
-	if err != nil {
+	m := o.compose(ctx, p, nil)
+	state, reason, kept := stateSent, "", &m
+	if p.want == fleet.WantNever {
+		state, reason, m.Channel = stateSkipped, fmt.Sprintf("does not want to hear of %s here", p.topic), "page"
+		if len(p.fan) == 0 {
+			kept = nil
+		}
+	}
+	follow := append(p.spread(), p.others()...)
+	if err := o.end(ctx, p, state, reason, kept, follow...); err != nil {
 		return err
 	}
-	if err := o.end(ctx, p, "sent", "", &m, children...); err != nil {
-		return err
-	}
-	if len(children) > 0 {
+	o.escalated(p, follow)
+	if len(follow) > 0 {
 		o.Wake()
 	}
 	return nil
 }
 
-// hold ends the row and puts another in its place for the morning. One that may have been sent before, by a try
-// that was recorded or in a lease of which no result is known, keeps its id.
+// hold puts the row off, with what each stage said. The whole decision is made again then.
 func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
-	if p.row.Attempts > 0 || p.row.LastErr != "" {
-		o.metrics.messages.WithLabelValues(p.channel(), "held").Inc()
-		return o.deps.Outbox.PutOffOutbox(ctx, p.row.ID, p.until, reason)
+	if n := len(p.trace); p.trace[n-1].Stage == "budget" {
+		o.metrics.over.Inc()
 	}
-	later, err := p.later()
+	record, err := p.record(stateHeld, reason)
 	if err != nil {
 		return err
 	}
-	return o.end(ctx, p, "held", reason, nil, later)
+	t := p.target
+	t.Topic = p.topic
+	if t.From = p.until; t.Made.IsZero() {
+		t.Made = p.now
+	}
+	p.row.DueAt, p.row.Body = p.until, body(t)
+	if err := o.deps.Outbox.HoldOutbox(ctx, p.row, p.delivery(stateHeld, reason), []fleet.OutboxRow{record}); err != nil {
+		return fmt.Errorf("hold message %q: %w", p.row.ID, err)
+	}
+	o.count(p, stateHeld)
+	return nil
 }
 
-// send tries the row's endpoint once and records how it went.
+// send tries the row's endpoint once, with what goes along, and records how it went.
 func (o *Outreach) send(ctx context.Context, p *plan) error {
+	at := host(p.row.Channel, p.target.Address)
+	if until := o.circuits.closedAt(at, p.now, o.config.SendTimeout); until.After(p.now) {
+		o.metrics.rests.WithLabelValues(p.channel()).Inc()
+		return o.deps.Outbox.PutOffOutbox(ctx, p.row.ID, until, o.mark(p)+"the receiver's host is left alone for a while")
+	}
+	if ok, err := o.place(ctx, p); err != nil || !ok {
+		return err
+	}
+	along, err := o.gather(ctx, p)
+	if err != nil {
+		return err
+	}
 	p.row.Attempts++ // this one; recorded with its result
-	m := o.compose(p)
+	m := o.compose(ctx, p, along)
 	start := o.now()
 	sctx, cancel := linger(ctx, o.config.SendTimeout)
-	err := o.channels[p.row.Channel].Send(sctx, m, p.endpoint)
+	err = o.channels[p.row.Channel].Send(sctx, m, p.endpoint)
 	cancel()
 	p.now = p.now.Add(o.now().Sub(start)) // a receiver's wish counts from its answer
 	if err == nil {
-		return o.end(ctx, p, "sent", "", nil)
+		o.circuits.heard(at, false, p.now)
+		return o.sent(ctx, p, along)
 	}
 	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now, "interrupted: the server stopped")
+		return errors.Join(o.release(rctx, along, p, p.now), o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now, "interrupted: the server stopped"))
 	}
-	kind, after := classify(err)
+	kind, _ := classify(err)
+	o.circuits.heard(at, kind == again, p.now)
+	return o.failed(rctx, p, along, err)
+}
+
+// mark keeps the mark of a row that was held when it is put off again without a try.
+func (o *Outreach) mark(p *plan) string {
+	if p.row.Held() {
+		return fleet.HeldMark
+	}
+	return ""
+}
+
+// place takes a place in the household's budget. Another message may have taken the last one since it was looked at: then this one is
+// held like any other that does not fit.
+func (o *Outreach) place(ctx context.Context, p *plan) (bool, error) {
+	if _, has := p.contacts[p.message()]; has {
+		return true, nil
+	}
+	days, weeks := p.limits()
+	if p.topic == fleet.TopicSafety {
+		days, weeks = 0, 0
+	}
+	ok, err := o.deps.Contacts.TakeContact(ctx, p.row.Tenant, p.account(), p.message(), p.now, days, weeks)
+	if ok || err != nil {
+		return ok, err
+	}
+	if p.contacts, err = o.deps.Contacts.Contacts(ctx, p.row.Tenant, p.account(), p.now.Add(-week)); err != nil {
+		return false, err
+	}
+	v, reason := affordable(p)
+	if v == proceed { // a place has become free meanwhile
+		p.until = p.now.Add(gatherTime)
+	}
+	p.trace = append(p.trace, fleet.Step{Stage: "budget", Verdict: hold.String(), Reason: reason})
+	return false, o.hold(ctx, p, reason)
+}
+
+// failed records a try that failed: it is tried again, or given up and the next endpoint's row follows.
+func (o *Outreach) failed(ctx context.Context, p *plan, along []*plan, cause error) error {
+	kind, after := classify(cause)
 	age := p.now.Sub(p.target.From)
 	wait, more := nextTry(p.row.ID, p.row.Attempts, age, after)
 	switch {
 	case kind == gone:
-		return o.end(ctx, p, "dead", o.disable(rctx, p, err), nil)
+		return o.dead(ctx, p, along, o.disable(ctx, p, cause))
 	case kind == never:
-		return o.end(ctx, p, "dead", err.Error(), nil)
+		return o.dead(ctx, p, along, cause.Error())
 	case !more:
-		return o.end(ctx, p, "dead", fmt.Sprintf("given up after %d tries in %.0f hours: %v", p.row.Attempts, age.Hours(), err), nil)
+		return o.dead(ctx, p, along, fmt.Sprintf("given up after %d tries in %.0f hours: %v", p.row.Attempts, age.Hours(), cause))
 	}
-	o.metrics.messages.WithLabelValues(p.channel(), "retried").Inc()
-	o.deps.Log.Info("message not sent, will try again", "row", p.row.ID, "channel", p.channel(), "tries", p.row.Attempts, "wait", wait, "error", err)
-	return o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now.Add(wait), err.Error())
+	o.count(p, "retried")
+	o.deps.Log.Info("message not sent, will try again", "row", p.row.ID, "channel", p.channel(), "tries", p.row.Attempts, "wait", wait, "error", cause)
+	if next := p.next(); next != nil && p.pressing() { // it goes on trying here, and elsewhere in time
+		row := p.child(*next, p.passed(), p.now.Add(o.config.FailOver))
+		if err := o.deps.Outbox.AddOutbox(ctx, []fleet.OutboxRow{row}); err != nil {
+			return err
+		}
+	}
+	due := p.now.Add(wait)
+	return errors.Join(o.deps.Outbox.RetryOutbox(ctx, p.row.ID, due, cause.Error()), o.release(ctx, along, p, due))
+}
+
+// dead gives the row up. What was to go along goes by itself; the next endpoint's row follows, or is made due now when it waits.
+func (o *Outreach) dead(ctx context.Context, p *plan, along []*plan, reason string) error {
+	follow := p.after(stateDead)
+	if err := o.end(ctx, p, stateDead, reason, nil, follow...); err != nil {
+		return err
+	}
+	o.escalated(p, follow)
+	if err := o.release(ctx, along, p, p.now); err != nil {
+		return err
+	}
+	next := p.next()
+	if next == nil {
+		return nil
+	}
+	defer o.Wake()
+	return o.deps.Outbox.HurryOutbox(ctx, []string{p.rowID(*next)}, p.now)
 }
 
 // disable takes the endpoint off the person's list and returns the reason that people read. Failing at it loses nothing but a
@@ -166,15 +231,39 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 	if err := o.deps.Outbox.Deliver(rctx, p.row.ID, m, p.delivery(state, reason), append(follow, record)); err != nil {
 		return fmt.Errorf("record message %q as %s: %w", p.row.ID, state, err)
 	}
-	o.metrics.messages.WithLabelValues(p.channel(), state).Inc()
-	if state == "sent" && !p.row.Cause.IsZero() && !p.target.Held {
+	o.observe(p, state, reason, begun)
+	return nil
+}
+
+// observe counts what became of a row.
+func (o *Outreach) observe(p *plan, state, reason string, begun time.Time) {
+	o.count(p, state)
+	if state == stateSent && !p.row.Cause.IsZero() && !p.row.Held() {
 		done := p.now.Add(o.now().Sub(begun))
 		o.metrics.latency.WithLabelValues(p.channel()).Observe(done.Sub(p.row.Cause).Seconds())
 	}
-	if state == "dead" {
+	if state == stateDead {
 		o.deps.Log.Warn("message given up", "row", p.row.ID, "channel", p.channel(), "reason", reason)
 	}
-	return nil
+}
+
+func (o *Outreach) count(p *plan, state string) {
+	o.metrics.messages.WithLabelValues(p.channel(), state, string(p.topic)).Inc()
+}
+
+// escalated counts the rows that go to another endpoint, person or the operators.
+func (o *Outreach) escalated(p *plan, follow []fleet.OutboxRow) {
+	for i := range follow {
+		switch r := &follow[i]; {
+		case r.Kind == fleet.OutboxNotify:
+			o.metrics.instead.WithLabelValues("operators").Inc()
+		case r.Kind != fleet.OutboxMessage:
+		case p.outside() && r.PersonID == p.person.ID:
+			o.metrics.instead.WithLabelValues("endpoint").Inc()
+		case r.Channel == "" && r.PersonID != p.person.ID && !ends(r.Topic):
+			o.metrics.instead.WithLabelValues("person").Inc()
+		}
+	}
 }
 
 // linger returns a context that ends after limit, and grace after ctx: what has begun may end in peace, but not for long.

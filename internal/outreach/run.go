@@ -22,8 +22,8 @@ type job struct {
 type bells map[string]chan struct{}
 
 func newBells(names []string) bells {
-	b := bells{inbox: make(chan struct{}, 1)}
-	for _, n := range names {
+	b := bells{}
+	for _, n := range append([]string{inbox}, names...) {
 		b[n] = make(chan struct{}, 1)
 	}
 	return b
@@ -44,7 +44,7 @@ func (o *Outreach) Wake() {
 // go through the inbox's. Run returns nil when ctx ends, after the sends under way ended and the rows still waiting were given back.
 func (o *Outreach) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for name := range o.bells {
+	for _, name := range append([]string{inbox}, o.names...) {
 		q := make(chan job, o.config.Queue)
 		wg.Go(func() {
 			defer close(q)
@@ -53,6 +53,14 @@ func (o *Outreach) Run(ctx context.Context) error {
 		for range o.workers(name) {
 			wg.Go(func() { o.work(ctx, q) })
 		}
+	}
+	q := make(chan job, o.config.Queue)
+	wg.Go(func() {
+		defer close(q)
+		o.feed(ctx, operations, q)
+	})
+	for range operationsWorkers {
+		wg.Go(func() { o.work(ctx, q) })
 	}
 	wg.Go(func() { o.watchDepth(ctx) })
 	wg.Wait()
@@ -68,6 +76,11 @@ func (o *Outreach) workers(name string) int {
 	}
 	return o.config.Workers
 }
+
+// operations is the name of the queue of what operators are told: on no channel's, so that it waits for no owner's message.
+const operations = "operations"
+
+const operationsWorkers = 2
 
 // strayEvery is how often rows for channels that are not set up are looked for.
 const strayEvery = time.Minute
@@ -100,7 +113,13 @@ func (o *Outreach) feed(ctx context.Context, name string, q chan<- job) {
 // lease takes one batch of a channel and puts it into its queue; it reports whether there may be more.
 func (o *Outreach) lease(ctx context.Context, channel string, q chan<- job) bool {
 	now := o.now()
-	rows, err := o.deps.Outbox.LeaseChannel(ctx, channel, now, o.config.Lease, o.config.Batch)
+	var rows []fleet.OutboxRow
+	var err error
+	if channel == operations {
+		rows, err = o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxNotify, now, o.config.Lease, o.config.Batch)
+	} else {
+		rows, err = o.deps.Outbox.LeaseChannel(ctx, channel, now, o.config.Lease, o.config.Batch)
+	}
 	if err != nil {
 		o.notRead(ctx, err)
 		return false
@@ -143,15 +162,19 @@ func (o *Outreach) notRead(ctx context.Context, err error) {
 // the past and calls it, in the place of Run, whenever one may be due.
 func (o *Outreach) Pass(ctx context.Context, now time.Time) error {
 	var errs []error
-	for {
-		rows, err := o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxMessage, now, o.config.Lease, o.config.Batch)
-		if err != nil || len(rows) == 0 {
-			return errors.Join(append(errs, err)...)
-		}
-		for _, r := range rows {
-			errs = append(errs, o.process(ctx, r, now))
+	for more := true; more; {
+		more = false
+		for _, kind := range []fleet.OutboxKind{fleet.OutboxMessage, fleet.OutboxNotify} {
+			rows, err := o.deps.Outbox.LeaseOutbox(ctx, kind, now, o.config.Lease, o.config.Batch)
+			if err != nil {
+				return errors.Join(append(errs, err)...)
+			}
+			for _, r := range rows {
+				errs, more = append(errs, o.process(ctx, r, now)), true
+			}
 		}
 	}
+	return errors.Join(errs...)
 }
 
 // work handles jobs until the queue is closed. A row whose lease has become too short for a try is left for the next lease:

@@ -172,7 +172,7 @@ func (s *Store) CategoryCounts(ctx context.Context, tenant string) (map[string]i
 
 // Inbox returns a person's messages, newest first.
 func (s *Store) Inbox(ctx context.Context, tenant, person string, limit int) ([]fleet.Message, error) {
-	return s.messages(ctx, limit, "tenant = ? AND person_id = ?", tenant, person)
+	return s.messages(ctx, limit, "tenant = ? AND person_id = ? AND channel <> 'page'", tenant, person)
 }
 
 // RecentMessages returns the messages to all people of a tenant, newest first.

@@ -194,6 +194,16 @@ ALTER TABLE inbox ADD COLUMN rule_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE inbox ADD COLUMN evidence TEXT NOT NULL DEFAULT ''; -- JSON
 ALTER TABLE inbox ADD COLUMN merged TEXT NOT NULL DEFAULT ''; -- JSON
 
+-- A household's contact budget: a row for each message that took a place.
+CREATE TABLE contacts (
+    tenant    TEXT   NOT NULL,
+    id        TEXT   NOT NULL, -- of the message
+    household TEXT   NOT NULL, -- or the person, alone
+    at        BIGINT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+CREATE INDEX contacts_household ON contacts (tenant, household, at);
+
 CREATE TABLE answers (
     tenant     TEXT   NOT NULL,
     message_id TEXT   NOT NULL,
@@ -221,6 +231,7 @@ CREATE TABLE rule_records (
 -- +goose Down
 DROP TABLE rule_records;
 DROP TABLE answers;
+DROP TABLE contacts;
 DROP TABLE orders;
 DROP TABLE partners;
 DELETE FROM revisions WHERE name = 'partners';

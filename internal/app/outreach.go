@@ -1,0 +1,24 @@
+package app
+
+import (
+	"context"
+
+	"aftercare/internal/outreach"
+	"aftercare/internal/words"
+)
+
+func (s *server) buildOutreach(context.Context) error {
+	s.words = words.New(s.files.Models, s.rules.Texts).With(s.files.Templates)
+	channels, err := s.openChannels()
+	if err != nil {
+		return err
+	}
+	s.channels = channels
+	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
+		Outbox: s.store, Company: s.store, Contacts: s.store, Cases: s.store, Registry: s.registry, Receipts: s.store, Words: s.words,
+		Households: s.registry, Entitlements: s.registry, People: s.registry, Incidents: s.store,
+		Channels: channels, Log: s.log, Registerer: s.metrics,
+	})
+	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)
+	return nil
+}
