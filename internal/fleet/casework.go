@@ -72,7 +72,7 @@ type Heard struct {
 func LastHeard(deliveries []Delivery, personID, channel string) (h Heard) {
 	for i := range deliveries {
 		d := &deliveries[i]
-		if d.State != "sent" || d.Channel != channel || personID != "" && d.PersonID != personID {
+		if d.State != "sent" && d.State != "merged" || d.Channel != channel || personID != "" && d.PersonID != personID {
 			continue
 		}
 		switch d.Topic {

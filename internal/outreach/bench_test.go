@@ -47,7 +47,7 @@ func BenchmarkOutbox(b *testing.B) {
 	texts := fleet.Texts{"en": {What: "{{.Thing}} drains slowly.", Do: "Clean the filter.", Clear: "{{.Thing}} drains well again."}}
 	left := &countdown{Store: s, ended: make(chan struct{})}
 	left.n.Store(int64(2 * b.N))
-	o := outreach.New(outreach.DefaultConfig(), outreach.Deps{Outbox: left, Cases: s, Registry: reg, Log: obs.Discard(), Registerer: prometheus.NewRegistry(),
+	o := outreach.New(outreach.DefaultConfig(), outreach.Deps{Outbox: left, Company: s, Contacts: s, Cases: s, Registry: reg, Log: obs.Discard(), Registerer: prometheus.NewRegistry(),
 		Words: words.New(models, func(string) fleet.Texts { return texts }), Channels: []outreach.Channel{ch}})
 	ctx, cancel := context.WithCancel(b.Context())
 	var wg sync.WaitGroup

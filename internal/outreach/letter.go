@@ -14,7 +14,7 @@ import (
 func (o *Outreach) letter(p *plan) words.Letter {
 	l := words.Letter{Input: words.Input{Topic: p.row.Topic, Case: p.kase, Device: p.device, Person: p.person, Now: p.now}, Channel: p.channel(),
 		Subject: p.topic, Cover: p.cover, Order: p.order, Partner: p.partner}
-	if p.incident != nil && p.row.Ref == p.incident.ID {
+	if p.aboutIncident() {
 		l.Incident = p.incident
 	}
 	if l.Case == nil { // of an incident, for somebody who was told of it

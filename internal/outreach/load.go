@@ -48,7 +48,7 @@ func (o *Outreach) loadSubject(ctx context.Context, p *plan) (err error) {
 			}
 		}
 		return err
-	case ref != "":
+	case p.aboutIncident():
 		about = ref
 	case p.kase != nil:
 		about = p.kase.IncidentID
@@ -70,13 +70,19 @@ func found[T any](x *T, err error) (*T, error) {
 	return x, err
 }
 
+// aboutIncident says whether the row tells of an incident, which Ref names.
+func (p *plan) aboutIncident() bool {
+	return p.row.Topic == fleet.EventIncident || p.row.Topic == fleet.EventIncidentNews || p.row.Topic == fleet.EventIncidentFixed
+}
+
 // needsBefore says whether a stage asks what became of earlier messages.
 func (p *plan) needsBefore() bool {
-	return ends(p.row.Topic) || p.row.Topic == fleet.EventIncident || len(p.target.Before) > 0 || p.target.Instead > 0
+	again := p.row.Topic == fleet.EventOpened && p.row.Ref != ""
+	return ends(p.row.Topic) || again || p.row.Topic == fleet.EventIncident || len(p.target.Before) > 0 || p.target.Instead > 0
 }
 
 func (o *Outreach) loadBefore(ctx context.Context, p *plan) ([]fleet.Delivery, error) {
-	if p.row.Ref != "" && p.incident != nil {
+	if p.aboutIncident() && p.row.Ref != "" {
 		return o.deps.Cases.RefDeliveries(ctx, p.row.Tenant, p.row.Ref)
 	}
 	return o.deps.Cases.CaseDeliveries(ctx, p.row.Tenant, p.row.CaseID)

@@ -2,6 +2,7 @@ package outreach
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,8 @@ import (
 
 func someplan(change func(*plan)) *plan {
 	c := DefaultConfig()
-	p := &plan{config: &c, known: []string{"ntfy", "webhook"}, now: time.Date(2025, 11, 21, 12, 0, 0, 0, time.UTC),
+	berlin, _ := time.LoadLocation("Europe/Berlin")
+	p := &plan{config: &c, zone: berlin, zoneHers: true, known: []string{"ntfy", "webhook"}, now: time.Date(2025, 11, 21, 12, 0, 0, 0, time.UTC),
 		row:    fleet.OutboxRow{ID: "msg-1", Kind: fleet.OutboxMessage, Tenant: "demo", CaseID: "case-1", Topic: "opened"},
 		kase:   &fleet.Case{ID: "case-1", State: fleet.CaseNew, Kind: fleet.KindMaintenance, Severity: fleet.Due},
 		device: &fleet.Device{Key: fleet.DeviceKey{Tenant: "demo", Serial: "WM-1"}, OwnerID: "anna"},
@@ -85,19 +87,20 @@ func TestDecide(t *testing.T) {
 		{"no device", func(p *plan) { p.device = nil }, skip, "not registered"},
 		{"no owner", func(p *plan) { p.device.OwnerID = "" }, skip, "no owner"},
 		{"owner not known", func(p *plan) { p.person = nil }, skip, "not known"},
-		{"sold", func(p *plan) { p.row.PersonID = "bert" }, skip, "does not own"},
+		{"sold", func(p *plan) { p.row.PersonID, p.person = "bert", &fleet.Person{ID: "bert"} }, skip, "does not own"},
 		{"ntfy by day", ntfyRow, proceed, ""},
 		{"address gone", func(p *plan) { ntfyRow(p); p.target.Address = "https://old.example/" }, skip, "does not use"},
 		{"channel not set up", func(p *plan) { ntfyRow(p); p.known = nil }, skip, "not set up"},
 		{"ntfy by night", func(p *plan) { ntfyRow(p); p.now = night }, hold, "quiet hours until 07:00"},
-		{"fault by night", func(p *plan) { ntfyRow(p); p.now = night; p.kase.Severity = fleet.Fault }, proceed, ""},
+		{"fault by night", func(p *plan) { ntfyRow(p); p.now = night; p.kase.Severity = fleet.Fault }, hold, "quiet hours until 07:00"},
 		{"safety by night", func(p *plan) { ntfyRow(p); p.now = night; p.kase.Kind = fleet.KindSafety }, proceed, ""},
 		{"inbox by night", func(p *plan) { p.now = night }, proceed, ""},
 		{"webhook by night", func(p *plan) {
 			p.row.Channel, p.target.Address, p.now = "webhook", "https://hook.example/", night
-		}, proceed, ""},
-		{"night elsewhere", func(p *plan) { ntfyRow(p); p.now = night; p.person.Zone = "America/New_York" }, proceed, ""},
-		{"zone not known", func(p *plan) { ntfyRow(p); p.now = night; p.person.Zone = "Mars/Base" }, hold, "quiet"},
+		}, hold, "quiet"},
+		{"a channel that does not ring, by night", func(p *plan) { ntfyRow(p); p.now = night; p.config.QuietChannels = nil }, proceed, ""},
+		{"night elsewhere", func(p *plan) { ntfyRow(p); p.now = night; p.zone = time.FixedZone("New York", -5*3600) }, proceed, ""},
+		{"zone not known", func(p *plan) { ntfyRow(p); p.now = night; p.zoneHers = false }, hold, "her own is not known"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -110,27 +113,36 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestFanOutIsOneRowForEachEndpointAndAlwaysTheSame(t *testing.T) {
-	ids := func() []string {
-		p := someplan(nil)
+// TestRows: danger and news of an end go to all endpoints at once, the rest to the first; the same decision makes the same rows.
+func TestRows(t *testing.T) {
+	channels := func(change func(*plan)) (out []string) {
+		p := someplan(change)
 		p.decide()
-		rows, err := p.children()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := make([]string, 0, len(rows))
-		for _, r := range rows {
-			out = append(out, r.ID)
-			if strings.Contains(string(r.Body), "secret") || r.PersonID != "anna" || r.Channel == "" {
+		again := someplan(change)
+		again.decide()
+		for i, r := range p.spread() {
+			if r.ID != again.spread()[i].ID || r.PersonID != "anna" || strings.Contains(string(r.Body), "secret") {
 				t.Errorf("row %+v", r)
 			}
+			out = append(out, r.Channel)
 		}
 		return out
 	}
-	a, b := ids(), ids()
-	if len(a) != 2 || a[0] == a[1] || a[0] != b[0] || a[1] != b[1] {
-		t.Errorf("ids %v and %v, want the same two", a, b)
+	same := func(got, want []string) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
 	}
+	same(channels(nil), []string{"ntfy"})
+	same(channels(func(p *plan) { p.kase.Kind = fleet.KindSafety }), []string{"ntfy", "webhook"})
+	same(channels(func(p *plan) {
+		p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, heard("opened")
+	}), []string{"ntfy", "webhook"})
+	same(channels(func(p *plan) {
+		p.person.Preferences = []fleet.Preference{{Topic: fleet.TopicMaintenance, Channel: "ntfy", Want: fleet.WantNever}}
+	}), []string{"webhook"})
+	same(channels(func(p *plan) { p.person.Endpoints = nil }), nil)
 }
 
 func TestQuietUntil(t *testing.T) {

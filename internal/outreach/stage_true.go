@@ -58,7 +58,7 @@ func (p *plan) subject() fleet.Topic {
 	}
 	t := fleet.TopicOf(p.kase.Kind, p.kase.Severity)
 	switch {
-	case t != fleet.TopicSafety && p.row.Topic != fleet.EventCleared && p.incident != nil && p.row.Ref == p.incident.ID:
+	case t != fleet.TopicSafety && p.aboutIncident():
 		return fleet.TopicFault
 	case t == "" && p.kase.Kind == fleet.KindUsage:
 		return fleet.TopicTip
@@ -66,6 +66,29 @@ func (p *plan) subject() fleet.Topic {
 		return fleet.TopicMaintenance // it was told when it was more
 	}
 	return t
+}
+
+// tellAgain says whether a message that a problem is back has anything new where it is going; one for the person, whether it has in the
+// inbox or at an endpoint it would go to.
+func (p *plan) tellAgain() (tell bool, why string) {
+	channels := []string{p.channel()}
+	person := p.row.PersonID
+	if person == "" && p.device != nil {
+		person = p.device.OwnerID
+	}
+	if !p.outside() && p.person != nil {
+		for i, e := range p.route() {
+			if i == 0 || p.atOnce() {
+				channels = append(channels, e.Channel)
+			}
+		}
+	}
+	for _, c := range channels {
+		if tell, why = fleet.LastHeard(p.before, person, c).TellAgain(p.kase.Severity); tell {
+			return true, why
+		}
+	}
+	return false, why
 }
 
 // stillOpen is for what tells of a problem.
@@ -76,6 +99,12 @@ func (p *plan) stillOpen() (verdict, string) {
 		return skip, "the case was resolved before the message left"
 	case p.topic == "":
 		return skip, fmt.Sprintf("owners do not hear of %s at severity %s", c.Kind, c.Severity)
+	case p.row.Topic == fleet.EventOpened && p.row.Ref != "":
+		if tell, why := p.tellAgain(); !tell {
+			return skip, why
+		}
+	}
+	switch {
 	case p.topic == fleet.TopicSafety && p.target.Instead == 0:
 		return proceed, "the case is open"
 	case c.CauseRule != "":

@@ -68,7 +68,7 @@ func newBench(t *testing.T, rs map[string]*receiver) *bench {
 	h := client(t, 10*time.Second, all...)
 	texts := fleet.Texts{"de": {What: "{{.Thing}} pumpt langsam ab.", Do: "Reinigen Sie das Flusensieb.", Clear: "{{.Thing}} pumpt wieder normal ab."}}
 	b := &bench{store: s, registry: reg}
-	b.deps = outreach.Deps{Outbox: s, Cases: s, Registry: reg, People: reg, Log: obs.Discard(), Registerer: prometheus.NewRegistry(),
+	b.deps = outreach.Deps{Outbox: s, Company: s, Contacts: s, Receipts: s, Cases: s, Registry: reg, People: reg, Log: obs.Discard(), Registerer: prometheus.NewRegistry(),
 		Words:    words.New(models, func(string) fleet.Texts { return texts }),
 		Channels: []outreach.Channel{ntfy.New(ntfy.DefaultConfig(), h, time.Now), webhook.New(h, time.Now)}}
 	b.o = outreach.New(outreach.DefaultConfig(), b.deps)
