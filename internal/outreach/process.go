@@ -83,7 +83,10 @@ func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
 	}
 	t := p.target
 	t.Topic = p.topic
-	if t.From = p.until; t.Made.IsZero() {
+	if p.row.Attempts == 0 {
+		t.From = p.until
+	}
+	if t.Made.IsZero() {
 		t.Made = p.now
 	}
 	p.row.DueAt, p.row.Body = p.until, body(t)

@@ -176,7 +176,8 @@ func (p *plan) next() *fleet.Endpoint {
 		return nil
 	}
 	for _, e := range p.route() {
-		if id := p.rowID(e); id != p.row.ID && !slices.Contains(p.target.Before, id) {
+		own := e.Channel == p.row.Channel && e.Address == p.target.Address
+		if !own && !slices.Contains(p.target.Before, p.rowID(e)) {
 			return &e
 		}
 	}

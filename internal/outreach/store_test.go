@@ -137,30 +137,39 @@ func same(t *testing.T, got, want any) {
 	}
 }
 
-func TestOpenedAndClearedReachInboxAndEveryEndpoint(t *testing.T) {
+// TestOpenedAndCleared: the message goes to the inbox and the first endpoint, the all-clear to exactly those.
+func TestOpenedAndCleared(t *testing.T) {
 	rs := map[string]*receiver{"ntfy": receive(t, status(200)), "webhook": receive(t, status(200))}
 	b := newBench(t, rs)
 	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))
-	same(t, b.fates(t), []string{"inbox sent", "ntfy sent", "webhook sent"})
+	same(t, b.fates(t), []string{"inbox sent", "ntfy sent"})
 	b.change(t, fleet.CaseResolved, "cleared", noon.Add(time.Hour))
 	must(t, b.o.Pass(t.Context(), noon.Add(time.Hour)))
 	must(t, b.o.Pass(t.Context(), noon.Add(time.Hour)))
-	same(t, b.fates(t), []string{"inbox sent", "inbox sent", "ntfy sent", "ntfy sent", "webhook sent", "webhook sent"})
+	same(t, b.fates(t), []string{"inbox sent", "inbox sent", "ntfy sent", "ntfy sent", "webhook skipped: nobody was told of the problem here"})
 	titles := make([]string, 0, 2)
 	for _, m := range b.inbox(t) {
 		titles = append(titles, m.Title)
 	}
 	same(t, titles, []string{"Die Waschmaschine in der Küche pumpt wieder normal ab.", "Die Waschmaschine in der Küche pumpt langsam ab."})
-	ids := map[string]bool{}
-	for _, r := range rs {
-		for _, c := range r.received() {
-			ids[c.header.Get("X-Sequence-Id")+c.header.Get("Webhook-Id")] = true
-		}
+	same(t, []int{len(rs["ntfy"].received()), len(rs["webhook"].received())}, []int{2, 0})
+}
+
+// TestDangerGoesEverywhereAtOnce, at night too, over a budget that is used up; and its all-clear follows it.
+func TestDangerGoesEverywhereAtOnce(t *testing.T) {
+	rs := map[string]*receiver{"ntfy": receive(t, status(200)), "webhook": receive(t, status(200))}
+	b := newBench(t, rs)
+	for i := range 9 {
+		_, err := b.store.TakeContact(t.Context(), "demo", "p:anna", string(rune('a'+i)), night, 0, 0)
+		must(t, err)
 	}
-	if len(ids) != 4 {
-		t.Errorf("ids %v, want 4 different ones", ids)
-	}
+	b.change(t, fleet.CaseNew, "opened", night, func(c *fleet.Case) { c.Kind = fleet.KindSafety })
+	must(t, b.o.Pass(t.Context(), night))
+	same(t, b.fates(t), []string{"inbox sent", "ntfy sent", "webhook sent"})
+	b.change(t, fleet.CaseResolved, "cleared", night.Add(time.Hour))
+	must(t, b.o.Pass(t.Context(), night.Add(time.Hour)))
+	same(t, b.fates(t), []string{"inbox sent", "inbox sent", "ntfy sent", "ntfy sent", "webhook sent", "webhook sent"})
 }
 
 func TestOverBeforeItLeft(t *testing.T) {
@@ -177,13 +186,13 @@ func TestNightHoldsThePhoneButNotTheInbox(t *testing.T) {
 	b := newBench(t, map[string]*receiver{"ntfy": r})
 	b.change(t, fleet.CaseNew, "opened", night)
 	must(t, b.o.Pass(t.Context(), night))
-	same(t, b.fates(t), []string{"inbox sent", "ntfy held: quiet hours until 07:00"})
+	same(t, b.fates(t), []string{"inbox sent", "ntfy held: quiet hours until 07:00 in Europe/Berlin"})
 	same(t, len(r.received()), 0)
 	morning := time.Date(2025, 11, 22, 6, 0, 0, 0, time.UTC)
 	must(t, b.o.Pass(t.Context(), morning.Add(-time.Second)))
 	same(t, len(r.received()), 0)
 	must(t, b.o.Pass(t.Context(), morning))
-	same(t, b.fates(t), []string{"inbox sent", "ntfy held: quiet hours until 07:00", "ntfy sent"})
+	same(t, b.fates(t), []string{"inbox sent", "ntfy sent"})
 	same(t, len(r.received()), 1)
 }
 
@@ -195,7 +204,7 @@ func TestHeldMessageIsCheckedAgainInTheMorning(t *testing.T) {
 	b.change(t, fleet.CaseResolved, "cleared", night.Add(time.Hour))
 	must(t, b.o.Pass(t.Context(), night.Add(10*time.Hour)))
 	same(t, len(r.received()), 0)
-	same(t, b.fates(t), []string{"inbox sent", "inbox sent", "ntfy held: quiet hours until 07:00",
+	same(t, b.fates(t), []string{"inbox sent", "inbox sent",
 		"ntfy skipped: nobody was told of the problem here", "ntfy skipped: the case was resolved before the message left"})
 }
 
@@ -305,14 +314,15 @@ func TestNightAfterAKillKeepsTheID(t *testing.T) {
 
 func TestGoneTakesTheEndpointOut(t *testing.T) {
 	gone, fine := receive(t, status(410)), receive(t, status(200))
-	b := newBench(t, map[string]*receiver{"webhook": gone, "ntfy": fine})
+	b := newBench(t, map[string]*receiver{"ntfy": gone, "webhook": fine})
 	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))
-	same(t, b.fates(t), []string{"inbox sent", "ntfy sent",
-		"webhook dead: the receiver answered 410 Gone; the address was taken off the person's list"})
+	must(t, b.o.Pass(t.Context(), noon.Add(time.Second)))
+	same(t, b.fates(t), []string{"inbox sent",
+		"ntfy dead: the receiver answered 410 Gone; the address was taken off the person's list", "webhook sent"})
 	anna, _ := b.registry.Person("demo", "anna")
-	if len(anna.Endpoints) != 1 || anna.Endpoints[0].Channel != "ntfy" {
-		t.Errorf("endpoints %+v, want ntfy alone", anna.Endpoints)
+	if len(anna.Endpoints) != 1 || anna.Endpoints[0].Channel != "webhook" {
+		t.Errorf("endpoints %+v, want the webhook alone", anna.Endpoints)
 	}
 }
 
@@ -429,7 +439,7 @@ func TestHangingEndpointDelaysNobodyElse(t *testing.T) {
 	for i := range n {
 		id := fleet.ID("msg", "case-1", "opened", string(rune('a'+i)))
 		if i == 0 {
-			b.change(t, fleet.CaseNew, "", time.Now())
+			b.change(t, fleet.CaseNew, "", time.Now(), func(c *fleet.Case) { c.Kind = fleet.KindSafety }) // to all endpoints at once
 		}
 		must(t, b.store.AddOutbox(t.Context(), []fleet.OutboxRow{{ID: id, Kind: fleet.OutboxMessage, Tenant: "demo", CaseID: "case-1", Topic: "opened",
 			DueAt: time.Now(), Cause: time.Now()}}))
@@ -460,6 +470,7 @@ func TestSecretsStayInTheRegistry(t *testing.T) {
 	o := outreach.New(outreach.DefaultConfig(), b.deps)
 	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, o.Pass(t.Context(), noon))
+	must(t, o.Pass(t.Context(), noon.Add(time.Second)))
 	rows, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxMessage, noon.Add(time.Minute), time.Second, 10)
 	must(t, err)
 	must(t, o.Pass(t.Context(), noon.Add(time.Hour)))
@@ -510,9 +521,9 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	same(t, got, map[string]float64{"aftercare_messages_total inbox sent": 1, "aftercare_messages_total webhook retried": 1,
-		"aftercare_messages_total webhook sent": 1, "aftercare_telemetry_to_message_seconds inbox": 1, "aftercare_telemetry_to_message_seconds webhook": 1,
-		"aftercare_outreach_errors_total": 0})
+	same(t, got, map[string]float64{"aftercare_outreach_messages_total inbox sent maintenance": 1, "aftercare_outreach_messages_total webhook retried maintenance": 1,
+		"aftercare_outreach_messages_total webhook sent maintenance": 1, "aftercare_telemetry_to_message_seconds inbox": 1, "aftercare_telemetry_to_message_seconds webhook": 1,
+		"aftercare_outreach_errors_total": 0, "aftercare_outreach_budget_holds_total": 0, "aftercare_outreach_circuits_open": 0, "aftercare_message_fallbacks_total": 3})
 }
 
 // stream is a changes stream that fails when told to.
