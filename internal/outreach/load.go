@@ -77,7 +77,7 @@ func (p *plan) aboutIncident() bool {
 
 // needsBefore says whether a stage asks what became of earlier messages.
 func (p *plan) needsBefore() bool {
-	again := p.row.Topic == fleet.EventOpened && p.row.Ref != ""
+	again := p.row.Topic == fleet.EventOpened && p.row.Ref == fleet.RefBack
 	return ends(p.row.Topic) || again || p.row.Topic == fleet.EventIncident || len(p.target.Before) > 0 || p.target.Instead > 0
 }
 

@@ -81,8 +81,8 @@ func (o *Outreach) operate(ctx context.Context, p *plan) error {
 		return o.end(ctx, p, stateDead, fmt.Sprintf("not an operation: %v", err), nil)
 	}
 	i := slices.IndexFunc(o.config.Operations, func(to Operations) bool { return to.Channel == p.row.Channel && to.Address == n.Address })
-	teller := o.tellers[p.row.Channel]
-	if i < 0 || teller == nil {
+	channel := o.channels[p.row.Channel]
+	if i < 0 || channel == nil {
 		return o.end(ctx, p, stateSkipped, "outreach.operations does not name it any more, or the channel is not set up", nil)
 	}
 	p.target = target{Address: n.Address, From: n.From}
@@ -90,7 +90,12 @@ func (o *Outreach) operate(ctx context.Context, p *plan) error {
 	p.row.Attempts++
 	sctx, cancel := linger(ctx, o.config.SendTimeout)
 	defer cancel()
-	err := teller.Operate(sctx, n.Operation, to)
+	var err error
+	if op, ok := o.tellers[p.row.Channel]; ok {
+		err = op.Operate(sctx, n.Operation, to)
+	} else {
+		err = channel.Send(sctx, operationMessage(p, n.Operation), to)
+	}
 	if err == nil {
 		return o.end(ctx, p, stateSent, "", nil)
 	}
@@ -104,4 +109,11 @@ func (o *Outreach) operate(ctx context.Context, p *plan) error {
 	}
 	o.count(p, "retried")
 	return o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now.Add(wait), err.Error())
+}
+
+// operationMessage says an operation on a channel that has no form of its own for it.
+func operationMessage(p *plan, op fleet.Operation) fleet.Message {
+	severity := map[string]fleet.Severity{"warning": fleet.Fault, "critical": fleet.Danger}[op.Severity]
+	return fleet.Message{ID: p.row.ID, Tenant: p.row.Tenant, CaseID: p.row.CaseID, Channel: p.row.Channel, Topic: op.Name, Kind: fleet.KindFault,
+		Severity: severity, Locale: "en", Title: op.Summary, Body: op.Detail, URL: op.URL, At: op.At}
 }

@@ -114,7 +114,6 @@ type Deps struct {
 	Registry   Registry
 	Words      *words.Renderer
 	Channels   []Channel
-	Operators  []Operator // those channels that can tell operators
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 
@@ -139,8 +138,8 @@ type Outreach struct {
 	deps     Deps
 	now      func() time.Time
 	channels map[string]Channel
-	names    []string // of the channels
-	tellers  map[string]Operator
+	names    []string            // of the channels
+	tellers  map[string]Operator // those of them that have a form of their own for operators
 	metrics  *metrics
 	circuits *circuits
 	zones    zones
@@ -157,11 +156,11 @@ func New(c Config, d Deps) *Outreach {
 	for _, ch := range d.Channels {
 		o.channels[ch.Name()] = ch
 		o.names = append(o.names, ch.Name())
+		if op, ok := ch.(Operator); ok {
+			o.tellers[ch.Name()] = op
+		}
 	}
 	slices.Sort(o.names)
-	for _, op := range d.Operators {
-		o.tellers[op.Name()] = op
-	}
 	o.bells = newBells(append(slices.Clone(o.names), operations))
 	return o
 }

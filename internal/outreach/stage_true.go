@@ -99,7 +99,7 @@ func (p *plan) stillOpen() (verdict, string) {
 		return skip, "the case was resolved before the message left"
 	case p.topic == "":
 		return skip, fmt.Sprintf("owners do not hear of %s at severity %s", c.Kind, c.Severity)
-	case p.row.Topic == fleet.EventOpened && p.row.Ref != "":
+	case p.row.Topic == fleet.EventOpened && p.row.Ref == fleet.RefBack:
 		if tell, why := p.tellAgain(); !tell {
 			return skip, why
 		}
@@ -138,6 +138,9 @@ func seenSince(d *fleet.Delivery, t time.Time) bool {
 // onlyTold lets news of an end only where the beginning arrived.
 func (p *plan) onlyTold() (verdict, string) {
 	if !slices.ContainsFunc(p.before, p.told) {
+		if p.row.Topic == fleet.EventCleared && fleet.LastHeard(p.before, p.row.PersonID, p.channel()).Event == fleet.EventCleared {
+			return skip, "nobody was told of the problem here since the last all-clear"
+		}
 		return skip, "nobody was told of the problem here"
 	}
 	return proceed, "it was told here"
@@ -152,7 +155,7 @@ func (p *plan) told(d fleet.Delivery) bool {
 		return true
 	}
 	return !slices.ContainsFunc(p.before, func(e fleet.Delivery) bool {
-		return e.Topic == fleet.EventCleared && p.arrived(&e) && e.PersonID == d.PersonID && e.Channel == d.Channel && e.Endpoint == d.Endpoint && e.At.After(d.At)
+		return e.Topic == fleet.EventCleared && p.arrived(&e) && e.PersonID == d.PersonID && e.Channel == d.Channel && e.Endpoint == d.Endpoint && !e.At.Before(d.At)
 	})
 }
 
