@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 
 	"aftercare/internal/outreach"
 	"aftercare/internal/words"
@@ -14,10 +15,12 @@ func (s *server) buildOutreach(context.Context) error {
 		return err
 	}
 	s.channels = channels
-	s.outreach = outreach.New(s.cfg.Outreach, outreach.Deps{
+	cfg := s.cfg.Outreach
+	cfg.URL = strings.TrimRight(s.cfg.Owner.URL, "/") // without one, links lead nowhere
+	s.outreach = outreach.New(cfg, outreach.Deps{
 		Outbox: s.store, Company: s.store, Contacts: s.store, Cases: s.store, Registry: s.registry, Receipts: s.store, Words: s.words,
 		Households: s.registry, Entitlements: s.registry, People: s.registry, Incidents: s.store,
-		Channels: channels, Log: s.log, Registerer: s.metrics,
+		Channels: channels, Seal: s.seal, Log: s.log, Registerer: s.metrics,
 	})
 	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)
 	return nil
