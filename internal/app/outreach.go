@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"strings"
+	"time"
 
 	"aftercare/internal/outreach"
 	"aftercare/internal/words"
@@ -15,12 +16,16 @@ func (s *server) buildOutreach(context.Context) error {
 		return err
 	}
 	s.channels = channels
+	var picture outreach.Picture
+	if s.history != nil {
+		picture = (&charts{history: s.history, models: s.files.Models, now: time.Now, log: s.log}).Picture
+	}
 	cfg := s.cfg.Outreach
 	cfg.URL = strings.TrimRight(s.cfg.Owner.URL, "/") // without one, links lead nowhere
 	s.outreach = outreach.New(cfg, outreach.Deps{
 		Outbox: s.store, Company: s.store, Contacts: s.store, Cases: s.store, Registry: s.registry, Receipts: s.store, Words: s.words,
 		Households: s.registry, Entitlements: s.registry, People: s.registry, Incidents: s.store,
-		Channels: channels, Seal: s.seal, Log: s.log, Registerer: s.metrics,
+		Channels: channels, Seal: s.seal, Picture: picture, Log: s.log, Registerer: s.metrics,
 	})
 	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)
 	return nil
