@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"aftercare/internal/cases"
 	"aftercare/internal/fleet"
 	"aftercare/internal/incidents"
 	"aftercare/internal/obs"
@@ -37,8 +38,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// world is a fleet with a real database. Its cases do the least that an incident asks of them.
+// world is a fleet with a real database and real cases.
 type world struct {
+	*cases.Cases
 	t         *testing.T
 	s         *store.Store
 	n         *incidents.Incidents
@@ -56,6 +58,7 @@ func newWorld(t *testing.T, do func(*incidents.Config)) *world {
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
 	w := &world{t: t, s: s, devices: map[string]*fleet.Device{}}
+	w.Cases = cases.New(cases.DefaultConfig(), cases.Deps{Store: s, Timers: s, Devices: w, Log: obs.Discard(), Registerer: prometheus.NewRegistry()})
 	c := incidents.DefaultConfig()
 	if do != nil {
 		do(&c)
@@ -84,26 +87,12 @@ func (w *world) Device(key fleet.DeviceKey) (*fleet.Device, bool) {
 	return d, ok
 }
 
-// Adopt, Release and Updated are the cases.
-func (w *world) Adopt(ctx context.Context, tenant, caseID, incidentID, _, _ string, at time.Time) error {
+// Adopt is that of the cases, unless it is broken.
+func (w *world) Adopt(ctx context.Context, tenant, caseID, incidentID, actor, why string, at time.Time) error {
 	if w.broken != nil {
 		return w.broken
 	}
-	c := w.edit(ctx, tenant, caseID, func(c *fleet.Case) { c.IncidentID = incidentID })
-	return w.s.AddOutbox(ctx, []fleet.OutboxRow{{ID: fleet.ID("msg", incidentID, c.ID), Kind: fleet.OutboxMessage, Tenant: tenant, CaseID: c.ID, Topic: fleet.EventIncident,
-		Ref: incidentID, DueAt: at}})
-}
-
-func (w *world) Release(ctx context.Context, tenant, caseID, _, _ string, _ time.Time) error {
-	w.edit(ctx, tenant, caseID, func(c *fleet.Case) { c.IncidentID = "" })
-	return nil
-}
-
-func (w *world) Updated(ctx context.Context, tenant, caseID, firmware string, _ time.Time) error {
-	w.edit(ctx, tenant, caseID, func(c *fleet.Case) {
-		c.State, c.Outcome, c.FixPart = fleet.CaseWatching, fleet.OutcomeUpdated, firmware
-	})
-	return nil
+	return w.Cases.Adopt(ctx, tenant, caseID, incidentID, actor, why, at)
 }
 
 // CancelCase is the work orders.
@@ -139,7 +128,8 @@ func (w *world) breaks(prefix string, n int, kind fleet.Kind, sev fleet.Severity
 		serial := fmt.Sprintf("%s-%03d", prefix, i)
 		d := w.devices[serial]
 		c := fleet.Case{ID: fmt.Sprint("case-", serial, "-", at.UnixMilli()), Device: d.Key, Model: model, Category: d.Category, Problem: problem, Rule: problem, Kind: kind,
-			Severity: sev, State: fleet.CaseNew, OpenedAt: at.Add(time.Duration(i) * time.Second), UpdatedAt: at, Count: 1, Live: true, Firmware: d.Firmware, Batch: d.Batch}
+			Severity: sev, State: fleet.CaseNew, OpenedAt: at.Add(time.Duration(i) * time.Second), UpdatedAt: at, Count: 1, Live: true, Firmware: d.Firmware, Batch: d.Batch,
+			Episodes: []fleet.Episode{{FindingID: "f-" + serial, Rule: problem, Kind: kind, Severity: sev, OpenedAt: at}}}
 		c.IncidentID = w.n.Match(&c)
 		must(w.t, w.s.Commit(w.t.Context(), fleet.Change{Case: c}))
 	}
