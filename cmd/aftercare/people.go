@@ -20,7 +20,7 @@ func newOwner() *cobra.Command {
 		Use:   "owner",
 		Short: "Say who hears of the devices, how, and what they agreed to; works while the server runs",
 	}
-	cmd.AddCommand(newOwnerAdd(), newOwnerList(), newOwnerShow(), newOwnerEndpoint(), newOwnerPrefer(), newOwnerConsent(), newOwnerHousehold(), newOwnerSignOut())
+	cmd.AddCommand(newOwnerAdd(), newOwnerList(), newOwnerShow(), newOwnerEndpoint(), newOwnerPrefer(), newOwnerConsent(), newOwnerHousehold(), newOwnerLink(), newOwnerSignOut())
 	return cmd
 }
 
@@ -227,6 +227,38 @@ func newOwnerHousehold() *cobra.Command {
 	cmd.Long = `Who lives together shares one budget of messages, and one hears in the place of another who does not answer: the lowest place first.`
 	tenantFlag(cmd, &tenant)
 	cmd.Flags().IntVar(&place, "place", 0, "in which place she hears, 0 first")
+	return cmd
+}
+
+func newOwnerLink() *cobra.Command {
+	var tenant string
+	var expires time.Duration
+	cmd := &cobra.Command{
+		Use:   "link ID",
+		Short: "Make a link that signs a person in to the owners' pages, once",
+		Long:  `Whoever has the link gets in as that person, the first time it is opened and confirmed. Send it by a way that is hers alone.`,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, files, err := loadAll(cmd)
+			if err != nil {
+				return err
+			}
+			return app.WithRegistry(cmd.Context(), cfg, files, func(_ context.Context, r *registry.Registry) error {
+				if _, ok := r.Person(tenant, args[0]); !ok {
+					return fleet.Errorf(fleet.CodeNotFound, "person %q is not registered", args[0])
+				}
+				link, err := app.SignInLink(cfg, tenant, args[0], time.Now().Add(expires))
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), link)
+				return err
+			})
+		},
+	}
+	configFlags(cmd, "owner.url", "owner.listen")
+	tenantFlag(cmd, &tenant)
+	cmd.Flags().DurationVar(&expires, "expires", 24*time.Hour, "how long it is good for")
 	return cmd
 }
 

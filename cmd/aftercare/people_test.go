@@ -44,6 +44,8 @@ func TestPeopleFromTheCommandLine(t *testing.T) {
 		t.Error("show says the address")
 	}
 	do(0, "owner address anna email anna@example.org --remove")
+	do(1, "owner link nobody")
+	says(t, do(0, "owner link anna --owner.url https://care.example.org"), `^https://care\.example\.org/login/[A-Za-z0-9._-]+\n$`)
 	says(t, do(0, "owner list"), `anna +Anja .* 0 +inbox\n`, `bert .* h1 +0 +inbox`)
 }
 

@@ -142,6 +142,10 @@ type Deps struct {
 	Links       Links
 	Agent       Agent
 	Incidents   Incidents
+	People      People
+	Wishes      Wishes
+	Belongings  Belongings
+	Partners    Partners
 	Log         *slog.Logger
 	Now         func() time.Time // nil: time.Now
 }
@@ -178,6 +182,8 @@ func New(cfg Config, deps Deps) http.Handler {
 	a.quarantine(h)
 	a.commands(h)
 	a.provisioning(h)
+	a.people(h)
+	a.partners(h)
 	a.rules(h)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")

@@ -20,17 +20,22 @@ const (
 // openLinks reads the key with which links in messages are signed, and makes it at the first start. Whoever has it can make any
 // link; without it no link that is out there works any more. Back it up with the database.
 func (s *server) openLinks(context.Context) error {
-	key, err := readLinks(s.cfg)
-	if errors.Is(err, os.ErrNotExist) {
-		key = make([]byte, linksKey)
-		_, _ = rand.Read(key) // never fails: crypto/rand ends the program instead
-		err = writeSecret(filepath.Join(s.cfg.Data, linksFile), key)
-	}
+	key, err := linksOf(s.cfg)
 	if err != nil {
 		return err
 	}
 	s.linkKey, s.seal = key, seal.New(key)
 	return nil
+}
+
+func linksOf(cfg config.Config) ([]byte, error) {
+	key, err := readLinks(cfg)
+	if errors.Is(err, os.ErrNotExist) {
+		key = make([]byte, linksKey)
+		_, _ = rand.Read(key) // never fails: crypto/rand ends the program instead
+		err = writeSecret(filepath.Join(cfg.Data, linksFile), key)
+	}
+	return key, err
 }
 
 func readLinks(cfg config.Config) ([]byte, error) {
