@@ -54,7 +54,7 @@ func (p *plan) limits() (days, weeks int) {
 
 // room says when there is room for one more: now, or when enough contacts are out of the way; and how many there were.
 func room(contacts map[string]time.Time, now time.Time, days, weeks int) (until time.Time, inDay, inWeek int) {
-	var times []time.Time
+	times := make([]time.Time, 0, len(contacts))
 	for _, t := range contacts {
 		times = append(times, t)
 	}
