@@ -225,8 +225,8 @@ func (c *Cases) caseOf(ctx context.Context, f fleet.Finding) (*fleet.Case, error
 		if err != nil {
 			return nil, err
 		}
-		if to.State == fleet.CaseClosed && to.MergedInto == "" && episodeOf(to, f.ID) < 0 {
-			return k, nil // what took it in is closed for good: the problem is its own again
+		if to.MergedInto == "" && c.cfg.isNewProblem(to, &f) {
+			return k, nil // that one is over for good: the problem is where it was again
 		}
 		k = to
 	}

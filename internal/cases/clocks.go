@@ -2,7 +2,6 @@ package cases
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -25,9 +24,9 @@ func (e *edit) runClocks() {
 	switch {
 	case was.Version == 0 || !was.State.Open() || !was.Live:
 		k.ClockFrom, k.AckedAt, k.AckBy, k.ResolveBy, k.PausedAt = now, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		k.Escalated, k.AckLate, k.FixLate = 0, false, false
+		k.Escalated, k.ClockSeen, k.AckLate, k.FixLate = 0, time.Time{}, false, false
 	case k.Severity > was.Severity && k.PausedAt.IsZero():
-		k.ClockFrom, k.Escalated = now, 0
+		k.ClockFrom, k.ClockSeen = now, time.Time{}
 	default:
 		promised = false
 	}
@@ -38,7 +37,7 @@ func (e *edit) runClocks() {
 	case stopped && k.PausedAt.IsZero():
 		k.PausedAt = now
 	case !stopped && !k.PausedAt.IsZero():
-		for _, t := range []*time.Time{&k.ClockFrom, &k.AckBy, &k.ResolveBy} {
+		for _, t := range []*time.Time{&k.ClockFrom, &k.ClockSeen, &k.AckBy, &k.ResolveBy} {
 			if !t.IsZero() {
 				*t = t.Add(now.Sub(k.PausedAt))
 			}
@@ -68,29 +67,27 @@ func (c Config) promise(s fleet.Severity) (Promise, bool) {
 	return Promise{}, false
 }
 
-// step is the next one of the escalation that a case will take: the how manieth it is, and when. False when there is none.
-func (c Config) step(k *fleet.Case) (s Step, n int, at time.Time, ok bool) {
-	var steps []Step
+// steps are those of the escalation that a case takes next, at the same time, and when; none: zero.
+func (c Config) steps(k *fleet.Case) (next []Step, at time.Time) {
 	for _, s := range c.Escalation {
-		if k.Severity >= s.Severity {
-			steps = append(steps, s)
+		if k.Severity < s.Severity || !s.Resolved && !k.AckedAt.IsZero() {
+			continue
+		}
+		t := k.ClockFrom.Add(s.After)
+		if !t.After(k.ClockSeen) {
+			if s.Repeat == 0 {
+				continue
+			}
+			t = t.Add((k.ClockSeen.Sub(t)/s.Repeat + 1) * s.Repeat)
+		}
+		switch {
+		case at.IsZero() || t.Before(at):
+			next, at = []Step{s}, t
+		case t.Equal(at):
+			next = append(next, s)
 		}
 	}
-	slices.SortStableFunc(steps, func(a, b Step) int { return int(a.After/time.Second - b.After/time.Second) })
-	last := len(steps) - 1
-	for n := k.Escalated; last >= 0; n++ {
-		s := steps[min(n, last)]
-		if n > last && s.Repeat == 0 {
-			break
-		}
-		if s.Resolved || k.AckedAt.IsZero() {
-			return s, n, k.ClockFrom.Add(s.After + time.Duration(max(0, n-last))*s.Repeat), true
-		}
-		if n >= last {
-			break
-		}
-	}
-	return Step{}, 0, time.Time{}, false
+	return next, at
 }
 
 // wake is when a case's clocks have something to do next; zero: never.
@@ -109,8 +106,8 @@ func (c Config) wake(k *fleet.Case) (next time.Time) {
 	if k.Live && k.PausedAt.IsZero() {
 		at(k.AckBy, k.AckedAt.IsZero() && !k.AckLate)
 		at(k.ResolveBy, !k.FixLate)
-		_, _, t, ok := c.step(k)
-		at(t, ok)
+		_, t := c.steps(k)
+		at(t, true)
 	}
 	return next.Truncate(time.Millisecond)
 }
@@ -183,29 +180,31 @@ func (e *edit) late(what string, by time.Time) {
 	e.tellAgents("case_late", grave(e.c.Severity), e.c.Assignee, e.headline(), detail)
 }
 
-// escalate takes the steps that are due. After a time in which nobody could, because the server was down, several are: the last
-// one is told, the others are only counted.
+// escalate takes the steps that are due. After a time in which nobody could, because the server was down, what would have been
+// repeated is said once.
 func (e *edit) escalate() {
 	k := &e.c
-	var last Step
-	taken := false
-	for {
-		s, n, at, ok := e.cfg.step(k)
-		if !ok || e.now.Before(at) {
-			break
-		}
-		last, taken, k.Escalated = s, true, n+1
-	}
-	if !taken {
-		return
-	}
 	what := "nobody has taken it on"
 	if !k.AckedAt.IsZero() {
 		what = "it is not resolved"
 	}
-	detail := fmt.Sprintf("to %s: %s for %s", last.To, what, short(e.now.Sub(k.ClockFrom).Round(time.Minute)))
-	e.audit(actReminded, detail)
-	e.tellAgents("case_escalated", grave(k.Severity), last.To, e.headline(), detail)
+	said := map[string]bool{}
+	for {
+		steps, at := e.cfg.steps(k)
+		if at.IsZero() || e.now.Before(at) {
+			break
+		}
+		k.Escalated, k.ClockSeen = k.Escalated+1, at
+		for _, s := range steps {
+			if said[s.To] {
+				continue
+			}
+			said[s.To] = true
+			detail := fmt.Sprintf("to %s: %s for %s", s.To, what, short(e.now.Sub(k.ClockFrom).Round(time.Minute)))
+			e.audit(actReminded, detail)
+			e.tellAgents("case_escalated", grave(k.Severity), s.To, e.headline(), detail)
+		}
+	}
 }
 
 // headline is a case in one line for operators.

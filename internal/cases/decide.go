@@ -41,7 +41,7 @@ func (c Config) Decide(current *fleet.Case, f fleet.Finding, now time.Time, arou
 		}
 		d.before = *current
 	}
-	if current == nil || d.isNewProblem() {
+	if current == nil || c.isNewProblem(current, &f) {
 		d.begin()
 	} else {
 		d.c = d.before
@@ -78,29 +78,28 @@ func episodeOf(c *fleet.Case, findingID string) int {
 	return slices.IndexFunc(c.Episodes, func(e fleet.Episode) bool { return e.FindingID == findingID })
 }
 
-// isNewProblem says whether the latest case was over so long ago that an unknown episode is not the same problem. An
+// isNewProblem says whether a case was over so long ago that an unknown episode is not the same problem. An
 // end whose beginning is not known is history and begins nothing. A case's id is made of its opening time: it has to differ.
-func (d *decision) isNewProblem() bool {
-	was := &d.before
-	if was.State.Open() || episodeOf(was, d.f.ID) >= 0 || d.f.Phase == fleet.Cleared || !d.f.OpenedAt.After(was.OpenedAt) || d.proving() {
+func (c Config) isNewProblem(was *fleet.Case, f *fleet.Finding) bool {
+	if was.State.Open() || episodeOf(was, f.ID) >= 0 || f.Phase == fleet.Cleared || !f.OpenedAt.After(was.OpenedAt) || proving(was, f) {
 		return false
 	}
 	switch {
 	case was.State == fleet.CaseWatching:
 		return false
 	case was.State == fleet.CaseClosed:
-		return d.f.OpenedAt.After(was.ClosedAt)
+		return f.OpenedAt.After(was.ClosedAt)
 	case was.Outcome == fleet.OutcomeCleared:
-		return d.f.OpenedAt.Sub(was.ClosedAt) >= d.cfg.ReopenWithin
+		return f.OpenedAt.Sub(was.ClosedAt) >= c.ReopenWithin
 	default:
-		return d.f.OpenedAt.Sub(was.ClosedAt) >= d.cfg.ReopenFixedWithin
+		return f.OpenedAt.Sub(was.ClosedAt) >= c.ReopenFixedWithin
 	}
 }
 
-// proving says whether the finding falls into the time in which the case's fix was, or is, to be proven.
-func (d *decision) proving() bool {
-	p := &d.before.Proof
-	return !p.Since.IsZero() && d.f.OpenedAt.After(p.Since) && d.f.OpenedAt.Before(p.Until)
+// proving says whether a finding falls into the time in which a case's fix was, or is, to be proven.
+func proving(was *fleet.Case, f *fleet.Finding) bool {
+	p := &was.Proof
+	return !p.Since.IsZero() && f.OpenedAt.After(p.Since) && f.OpenedAt.Before(p.Until)
 }
 
 // begin makes a new case. It remembers how far the earlier one had come, so that what is delivered again is not taken for
@@ -260,7 +259,7 @@ func (d *decision) goOn() {
 // they had looked and found nothing, only when it is worse.
 func (d *decision) comesBack() bool {
 	f, was := d.f, &d.before
-	if f.Phase == fleet.Cleared || f.Cause != "" && f.Severity < fleet.Danger || was.State == fleet.CaseClosed && !d.proving() || was.MergedInto != "" {
+	if f.Phase == fleet.Cleared || f.Cause != "" && f.Severity < fleet.Danger || was.State == fleet.CaseClosed && !proving(was, &f) || was.MergedInto != "" {
 		return false
 	}
 	if i := episodeOf(was, f.ID); i >= 0 {

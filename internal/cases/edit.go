@@ -3,6 +3,7 @@ package cases
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -85,7 +86,7 @@ func (e *edit) operation(op fleet.Operation) {
 	if err != nil { // strings and times of sane years: it cannot fail
 		panic(fmt.Sprintf("encode operation %s: %v", op.Name, err))
 	}
-	e.outbox = append(e.outbox, fleet.OutboxRow{ID: fleet.ID("ntf", e.c.ID, op.Name, e.cause()), Kind: fleet.OutboxNotify, Tenant: e.c.Device.Tenant,
+	e.outbox = append(e.outbox, fleet.OutboxRow{ID: fleet.ID("ntf", e.c.ID, op.Name, e.cause(), strconv.Itoa(len(e.outbox))), Kind: fleet.OutboxNotify, Tenant: e.c.Device.Tenant,
 		CaseID: e.c.ID, Topic: op.Name, Body: body, DueAt: e.now})
 }
 

@@ -22,7 +22,7 @@ type Step struct {
 	Severity fleet.Severity
 	After    time.Duration
 	To       string        // "operators", or "agent:<name>"
-	Repeat   time.Duration // of the last step only; 0: once
+	Repeat   time.Duration // 0: once
 	Resolved bool
 }
 

@@ -61,7 +61,7 @@ func (e *edit) tellOpen(live bool, opened, about time.Time, cause string) (why s
 		return "the case is snoozed"
 	case e.c.IncidentID != "" && topic != fleet.TopicSafety:
 		return e.tellIncident(severity, about)
-	case !e.c.ToldAny, severity > e.c.Told && e.c.AllClear:
+	case !e.c.ToldAny, severity > e.c.Told && (e.c.AllClear || e.c.IncidentID != ""):
 		e.asked(severity)
 		e.message(fleet.EventOpened, cause, e.now, about)
 	case severity > e.c.Told:

@@ -117,6 +117,7 @@ type CaseCare struct {
 	PausedAt   time.Time `json:"paused_at,omitzero"`  // since when the clocks stand still
 	Escalated  int       `json:"escalated,omitempty"` // how many steps of the escalation were taken
 	ClockFrom  time.Time `json:"clock_from,omitzero"` // since when the escalation counts, moved by each pause
+	ClockSeen  time.Time `json:"clock_seen,omitzero"` // until when the steps of the escalation were taken, moved with it
 	AckLate    bool      `json:"ack_late,omitempty"`  // AckBy has passed, and it was said
 	FixLate    bool      `json:"fix_late,omitempty"`  // so has ResolveBy
 	CheckAt    time.Time `json:"check_at,omitzero"`   // resolved while its condition held: when to look whether it still does
