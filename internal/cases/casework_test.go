@@ -89,7 +89,7 @@ func (d *desk) now() fleet.Case { return d.m.cases[d.id] }
 
 func (d *desk) is(state fleet.CaseState, history string) *desk {
 	d.t.Helper()
-	var actions []string
+	actions := make([]string, 0, 12)
 	for _, a := range d.m.audit[d.id] {
 		actions = append(actions, a.Action)
 	}
@@ -296,7 +296,7 @@ func TestResolvedWhileItHolds(t *testing.T) {
 	if k := d.now(); k.State != fleet.CaseReopened || k.Severity != fleet.Fault {
 		t.Errorf("heard for two weeks, and it holds: %s", k.State)
 	}
-	d.heard("opened opened")
+	d.heard("opened " + fleet.EventOpened)
 	// No word of links, as in a replay: the time alone counts.
 	newDesk(t, "e#0 opened due @0", nil).must(10, fleet.VerbResolve, repaired).until(10+72*hours).is(fleet.CaseReopened, "opened resolved reopened")
 	// It ended in time.
@@ -451,9 +451,9 @@ func TestAWorkOrderOfACase(t *testing.T) {
 	}
 	visit(1, fleet.OrderOffered, nil)
 	visit(2, fleet.OrderAccepted, nil)
-	d.until(2).heard("opened visit").is(fleet.CaseWaiting, "opened order order")
+	d.until(2).heard("opened visit").is(fleet.CaseWaiting, "opened order"+strings.Repeat(" order", 1))
 	visit(3, fleet.OrderDeclined, func() { o.Reason = "no van" })
-	d.is(fleet.CaseInProgress, "opened order order order")
+	d.is(fleet.CaseInProgress, "opened"+strings.Repeat(" order", 3))
 	visit(4, fleet.OrderOffered, func() { o.ID, o.PartnerID = "o2", "p2" })
 	d.see("e:0#1 cleared due @5")
 	visit(6, fleet.OrderDone, func() { o.Outcome, o.FixPart = fleet.OutcomePart, "pump" })

@@ -78,11 +78,11 @@ func (c Config) steps(k *fleet.Case) (next []Step, at time.Time) {
 			if s.Repeat == 0 {
 				continue
 			}
-			t = t.Add((k.ClockSeen.Sub(t)/s.Repeat + 1) * s.Repeat)
+			t = k.ClockSeen.Add(s.Repeat - k.ClockSeen.Sub(t)%s.Repeat)
 		}
 		switch {
 		case at.IsZero() || t.Before(at):
-			next, at = []Step{s}, t
+			next, at = append(next[:0:0], s), t
 		case t.Equal(at):
 			next = append(next, s)
 		}

@@ -120,11 +120,9 @@ func (e *edit) sinceEnd(opened time.Time) time.Duration {
 func (e *edit) tellEnd(about time.Time, cause string) {
 	waits := !e.c.BackAt.IsZero() && e.now.Before(e.c.BackAt)
 	told := e.c.ToldAny && (!e.c.AllClear || !e.c.BackAt.IsZero() && !waits)
-	if e.c.ToldAny {
-		e.recall("it was over before the message left", fleet.EventEscalated, fleet.EventReminder, fleet.EventWarranty)
-		if !waits {
-			e.recall(e.why, fleet.EventOpened)
-		}
+	e.recall("it was over before the message left", fleet.EventEscalated, fleet.EventReminder, fleet.EventWarranty)
+	if !waits {
+		e.recall(e.why, fleet.EventOpened)
 	}
 	if !told || fleet.TopicOf(e.c.Kind, e.c.Severity) == fleet.TopicTip {
 		return
