@@ -22,7 +22,9 @@ type desk struct {
 func newDesk(t *testing.T, first string, more func(*Deps)) *desk {
 	t.Helper()
 	m := newMemory(t.Fatalf)
-	d := &desk{t: t, m: m, c: m.use(DefaultConfig(), more)}
+	cfg := DefaultConfig()
+	cfg.Proof.MaxWait = 0 // the proof of a fix has tests of its own
+	d := &desk{t: t, m: m, c: m.use(cfg, more)}
 	d.see(first)
 	for id := range m.cases {
 		d.id = id
