@@ -154,7 +154,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{source: newSource()}
 	s := f.source
-	f.h = New(Config{Tenant: "demo", Version: "test"}, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: s, Doors: s, Mender: s, Commander: s, Provisioner: s, Claims: s, Links: s, Agent: s,
+	f.h = New(Config{Tenant: "demo", Version: "test"}, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: s, Doors: s, Mender: s, Commander: s, Provisioner: s, Claims: s, Links: s, Agent: s, Dead: s,
 		Log: slog.New(slog.NewTextHandler(&f.log, nil)), Now: func() time.Time { return at }})
 	return f
 }

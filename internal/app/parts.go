@@ -56,6 +56,7 @@ func (s *server) parts() ([]part, error) {
 		{"incidents", "cases", s.incidents.Run},
 		{"outreach", "outreach", s.outreach.Run},
 		{"relay", "outreach", s.relay.Run},
+		{"old rows", "outreach", s.purge},
 		{"live feed", "web", s.feed},
 	}, nil
 }

@@ -16,6 +16,7 @@ type Config struct {
 	RunLimit  time.Duration `mapstructure:"run_limit" help:"how long after its expiry a running command may still be answered"`
 	MaxOpen   int           `mapstructure:"max_open" help:"commands of one device that may be open at once"`
 	BatchSize int           `mapstructure:"batch_size" help:"due commands taken at once"`
+	Keep      time.Duration `mapstructure:"keep" help:"how long commands are kept after they ended"`
 }
 
 // MaxExpires is the longest a command can be tried.
@@ -24,7 +25,7 @@ const MaxExpires = 30 * 24 * time.Hour
 // DefaultConfig tries for a day.
 func DefaultConfig() Config {
 	return Config{Poll: time.Second, Expires: 24 * time.Hour, RetryMin: 30 * time.Second, RetryMax: 15 * time.Minute,
-		NotNow: 5 * time.Minute, RunLimit: time.Hour, MaxOpen: 20, BatchSize: 200}
+		NotNow: 5 * time.Minute, RunLimit: time.Hour, MaxOpen: 20, BatchSize: 200, Keep: 90 * 24 * time.Hour}
 }
 
 // Validate names the field and the value of everything that is wrong.
@@ -36,7 +37,8 @@ func (c Config) Validate() error {
 		min, max time.Duration
 	}{{"poll", c.Poll, 10 * time.Millisecond, time.Minute}, {"expires", c.Expires, time.Minute, MaxExpires},
 		{"retry_min", c.RetryMin, time.Second, time.Hour}, {"retry_max", c.RetryMax, c.RetryMin, 24 * time.Hour},
-		{"not_now", c.NotNow, time.Second, 24 * time.Hour}, {"run_limit", c.RunLimit, 0, 7 * 24 * time.Hour}} {
+		{"not_now", c.NotNow, time.Second, 24 * time.Hour}, {"run_limit", c.RunLimit, 0, 7 * 24 * time.Hour},
+		{"keep", c.Keep, 24 * time.Hour, 10 * 365 * 24 * time.Hour}} {
 		if f.v < f.min || f.v > f.max {
 			errs = append(errs, fmt.Errorf("commands.%s %v: want %v to %v", f.name, f.v, f.min, f.max))
 		}

@@ -89,6 +89,14 @@ type Delivery struct {
 	Acted       Verdict
 }
 
+// DeadLetter is an outbox row that was given up.
+type DeadLetter struct {
+	Row      OutboxRow
+	Endpoint string // which of several, said without its secret; empty: not known
+	Reason   string
+	At       time.Time // when it was given up
+}
+
 // Step is what one stage of the sending decision said.
 type Step struct {
 	Stage   string `json:"stage"`

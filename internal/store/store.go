@@ -40,13 +40,14 @@ type Config struct {
 	Path        string        `mapstructure:"path" help:"file of the SQL database; empty: aftercare.db in the data folder"`
 	Readers     int           `mapstructure:"readers" help:"statements that may read at once"`
 	BusyTimeout time.Duration `mapstructure:"busy_timeout" help:"how long to wait for another process that writes"`
+	KeepDone    time.Duration `mapstructure:"keep_done" help:"how long outbox rows are kept after they were done; what became of messages is kept on"`
 	// NoSync does without syncing the disk: for a database that is thrown away, as of a replay. No setting turns it on.
 	NoSync bool `mapstructure:"-"`
 }
 
 // DefaultConfig is SQLite in ./data.
 func DefaultConfig() Config {
-	return Config{Driver: "sqlite", Path: "data/aftercare.db", Readers: 4, BusyTimeout: 10 * time.Second}
+	return Config{Driver: "sqlite", Path: "data/aftercare.db", Readers: 4, BusyTimeout: 10 * time.Second, KeepDone: 7 * 24 * time.Hour}
 }
 
 // Validate names the field and the value of everything that is wrong.
@@ -63,6 +64,9 @@ func (c Config) Validate() error {
 	}
 	if c.BusyTimeout < time.Millisecond || c.BusyTimeout > 5*time.Minute {
 		errs = append(errs, fmt.Errorf("store.busy_timeout %v: want 1ms to 5m", c.BusyTimeout))
+	}
+	if c.KeepDone < time.Hour {
+		errs = append(errs, fmt.Errorf("store.keep_done %v: want at least 1h", c.KeepDone))
 	}
 	return errors.Join(errs...)
 }

@@ -108,8 +108,8 @@ func TestOpenByTwoAtOnce(t *testing.T) {
 }
 
 func TestConfigNamesEveryMistake(t *testing.T) {
-	err := Config{Driver: "oracle", Path: "", Readers: 0, BusyTimeout: 0}.Validate()
-	if err == nil || len(err.(interface{ Unwrap() []error }).Unwrap()) != 4 {
+	err := Config{Driver: "oracle", Path: "", Readers: 0, BusyTimeout: 0, KeepDone: 0}.Validate()
+	if err == nil || len(err.(interface{ Unwrap() []error }).Unwrap()) != 5 {
 		t.Fatal(err)
 	}
 	must(t, DefaultConfig().Validate())

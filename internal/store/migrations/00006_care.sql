@@ -174,6 +174,7 @@ CREATE INDEX outbox_done ON outbox (done_at) WHERE state = 'done';
 -- What a channel has to send, however much another one has.
 CREATE INDEX outbox_channel ON outbox (channel, due_at, ord) WHERE kind IN ('message', 'notify') AND state IN ('pending', 'leased');
 CREATE INDEX outbox_person ON outbox (tenant, person_id, due_at) WHERE state IN ('pending', 'leased');
+CREATE INDEX commands_past ON commands (expires_at) WHERE is_open = 0;
 
 ALTER TABLE deliveries ADD COLUMN ref TEXT NOT NULL DEFAULT '';
 ALTER TABLE deliveries ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
@@ -245,6 +246,7 @@ DROP TABLE case_attachments;
 DROP INDEX deliveries_ref;
 DROP INDEX deliveries_person;
 DROP INDEX outbox_done;
+DROP INDEX commands_past;
 DROP INDEX outbox_channel;
 DROP INDEX outbox_person;
 DROP INDEX people_household;
