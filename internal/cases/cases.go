@@ -154,33 +154,6 @@ func (c *Cases) batch(ctx context.Context, src Source) error {
 	return commit(ctx)
 }
 
-// applyAll returns an error only when ctx ended.
-func (c *Cases) applyAll(ctx context.Context, findings []fleet.Finding) error {
-	for _, f := range findings {
-		for gap := firstGap; ; gap = min(2*gap, lastGap) {
-			err := c.Apply(ctx, f, time.Now())
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if fleet.CodeOf(err) == fleet.CodeInvalid {
-				c.log.Error("a finding is left out: it can never be applied", "finding", f.ID, "revision", f.Revision, "err", err)
-				break
-			}
-			c.metrics.retries.Inc()
-			c.log.Warn("finding not applied, trying again", "finding", f.ID, "after", gap, "err", err)
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(gap):
-			}
-		}
-	}
-	return nil
-}
-
 // Apply brings one finding into its case. Applying the same one again does nothing. A finding without an id, a device or a
 // problem is CodeInvalid; other errors are the store's and worth another try.
 func (c *Cases) Apply(ctx context.Context, f fleet.Finding, now time.Time) error {

@@ -90,3 +90,12 @@ func planOf(t *testing.T, s *Store, query string, args ...any) string {
 	must(t, rows.Err())
 	return strings.Join(plan, "\n")
 }
+
+// TestADevicesCasesAreFoundByTheDevice because that is asked for each finding that opens a case.
+func TestADevicesCasesAreFoundByTheDevice(t *testing.T) {
+	s := open(t)
+	all := planOf(t, s, "SELECT * FROM cases WHERE tenant = 'demo' AND serial = 'WM-1' ORDER BY opened_at DESC, id LIMIT 100")
+	if !strings.Contains(all, "USING INDEX cases_device (tenant=? AND serial=?)") {
+		t.Errorf("%s", all)
+	}
+}

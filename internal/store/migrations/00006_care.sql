@@ -15,6 +15,7 @@ ALTER TABLE cases ADD COLUMN care TEXT NOT NULL DEFAULT '{}'; -- JSON
 DROP INDEX cases_one_open;
 -- One case per problem: a second writer that opens or reopens another one meets this and decides again.
 CREATE UNIQUE INDEX cases_one_open ON cases (tenant, serial, problem) WHERE state NOT IN ('resolved', 'watching', 'closed');
+CREATE INDEX cases_device ON cases (tenant, serial, opened_at);
 CREATE INDEX cases_incident ON cases (tenant, incident_id) WHERE incident_id <> '';
 CREATE INDEX cases_model ON cases (tenant, model, problem, opened_at);
 
@@ -251,6 +252,7 @@ DROP INDEX outbox_channel;
 DROP INDEX outbox_person;
 DROP INDEX people_household;
 DROP INDEX cases_incident;
+DROP INDEX cases_device;
 DROP INDEX cases_model;
 DROP INDEX cases_one_open;
 UPDATE cases SET state = 'open' WHERE state IN ('new', 'in_progress', 'waiting', 'reopened');
