@@ -19,7 +19,7 @@ import (
 func TestABatchDoesWhatOneAfterTheOtherDoes(t *testing.T) {
 	for seed := range uint64(5) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		var all []fleet.Finding
+		all := make([]fleet.Finding, 0, 120)
 		for i := range 120 {
 			phase := []fleet.Phase{fleet.Opened, fleet.Updated, fleet.Cleared}[r.IntN(3)]
 			at := t0.Add(time.Duration(i) * time.Minute)
