@@ -75,6 +75,20 @@ func TestBrowserSeesAMessageArrive(t *testing.T) {
 	}
 }
 
+// TestBrowserMaySendAForm: the guard that refuses what foreign pages send takes a browser's word for where ours come from.
+func TestBrowserMaySendAForm(t *testing.T) {
+	ctx := browser(t)
+	f := newFixture(t)
+	srv := server(t, f)
+	const form = `form[action$="/comment"] `
+	run(t, ctx, chromedp.Navigate(srv.URL+"/?token="+testToken+"&lang=en"), chromedp.WaitVisible("main", chromedp.ByQuery),
+		chromedp.Navigate(srv.URL+caseURL(&f.cases[0])), chromedp.SendKeys(form+"textarea", "Called her.", chromedp.ByQuery))
+	answer, err := chromedp.RunResponse(ctx, chromedp.Click(form+"button", chromedp.ByQuery))
+	if err != nil || answer.Status != 200 || strings.HasSuffix(answer.URL, "/comment") {
+		t.Errorf("the form's answer is %+v, %v", answer, err)
+	}
+}
+
 func (f *fixture) looks() map[string]string {
 	return map[string]string{"overview": "/", "devices": "/devices", "device": "/devices/demo/WM-0001?range=7d", "cases": "/cases?show=all", "case": caseURL(&f.cases[2]), "case-fault": caseURL(&f.cases[1]),
 		"case-code": caseURL(&f.cases[3]), "person": "/people/demo/" + f.device("WM-0001").OwnerID, "messages": "/messages", "quarantine": "/quarantine", "error": "/none"}

@@ -79,7 +79,7 @@ func TestGuardMatrix(t *testing.T) {
 			if w.Code != h.want {
 				t.Errorf("%s, %s: %d, want %d", c.name, h.name, w.Code, h.want)
 			}
-			for k, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
+			for k, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"} {
 				if w.Header().Get(k) != want {
 					t.Errorf("%s, %s: %s is %q", c.name, h.name, k, w.Header().Get(k))
 				}
