@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -11,7 +12,7 @@ import (
 
 // load gathers what the stages look at.
 func (o *Outreach) load(ctx context.Context, row fleet.OutboxRow, now time.Time) (*plan, error) {
-	p := &plan{row: row, now: now, config: &o.config, known: o.names, links: o.config.URL != "" && o.deps.Seal != nil}
+	p := &plan{row: row, now: now, config: &o.config, known: o.names, links: o.linked()}
 	if len(row.Body) > 0 {
 		if err := json.Unmarshal(row.Body, &p.target); err != nil {
 			o.deps.Log.Warn("message row with a body that is none", "row", row.ID, "error", err) // of a channel: it has no address, and is skipped
@@ -27,6 +28,9 @@ func (o *Outreach) load(ctx context.Context, row fleet.OutboxRow, now time.Time)
 	o.loadPeople(p)
 	return p, nil
 }
+
+// linked says whether messages have links, and so receipts.
+func (o *Outreach) linked() bool { return o.config.URL != "" && o.deps.Seal != nil }
 
 // loadSubject loads what the row is about. What does not exist stays nil.
 func (o *Outreach) loadSubject(ctx context.Context, p *plan) (err error) {
@@ -148,7 +152,15 @@ func (p *plan) firstTold(owner string) string {
 // loadWhen loads what the stages look at that decide when a row for an endpoint goes out: how often the household was written to,
 // and what else waits for the person.
 func (o *Outreach) loadWhen(ctx context.Context, p *plan) (err error) {
-	if !p.outside() || p.person == nil || p.kase != nil && fleet.TopicOf(p.kase.Kind, p.kase.Severity) == fleet.TopicSafety {
+	if !p.outside() || p.person == nil || p.kase == nil && p.incident == nil {
+		return nil
+	}
+	if ends(p.row.Topic) && p.row.CaseID != "" && !slices.ContainsFunc(p.before, p.told) {
+		if p.sending, err = o.deps.Company.UnderWay(ctx, p.row.Tenant, p.row.CaseID, p.person.ID, p.row.Channel, p.now); err != nil {
+			return err
+		}
+	}
+	if p.subject() == fleet.TopicSafety {
 		return nil
 	}
 	if p.contacts, err = o.deps.Contacts.Contacts(ctx, p.row.Tenant, p.account(), p.now.Add(-week)); err != nil {
@@ -159,14 +171,14 @@ func (o *Outreach) loadWhen(ctx context.Context, p *plan) (err error) {
 		return err
 	}
 	p.free, p.leased = p.waiting(free), p.waiting(leased)
-	return nil
+	return o.bind(ctx, p)
 }
 
-// waiting are the rows to the same address but this one.
+// waiting are the rows to the same address but this one that may go along with it: they were not sent before, or with this one.
 func (p *plan) waiting(rows []fleet.OutboxRow) (out []*plan) {
 	for _, r := range rows {
 		q := &plan{row: r}
-		if json.Unmarshal(r.Body, &q.target) == nil && q.target.Address == p.target.Address && r.ID != p.row.ID {
+		if json.Unmarshal(r.Body, &q.target) == nil && q.target.Address == p.target.Address && r.ID != p.row.ID && (!q.tried() || q.wasWith(p)) {
 			out = append(out, q)
 		}
 	}

@@ -64,7 +64,7 @@ func (o *Outreach) moot(ctx context.Context, row fleet.OutboxRow, op fleet.Opera
 	if c == nil || !c.State.Open() {
 		return "the case is over", nil
 	}
-	p := &plan{kase: c, target: target{Since: op.At}}
+	p := &plan{kase: c, target: target{Since: op.At}, links: o.linked()}
 	if p.before, err = o.deps.Cases.CaseDeliveries(ctx, row.Tenant, row.CaseID); err != nil {
 		return "", fmt.Errorf("operation %q: %w", row.ID, err)
 	}
@@ -72,6 +72,24 @@ func (o *Outreach) moot(ctx context.Context, row fleet.OutboxRow, op fleet.Opera
 		return reason, nil
 	}
 	return "", nil
+}
+
+// diedRow tells operators that messages die on a channel: one row for each tenant, channel and hour, with the first reason. What they were
+// to be told themselves is not told again.
+func (o *Outreach) diedRow(p *plan, reason string) []fleet.OutboxRow {
+	if len(o.config.Operations) == 0 || p.row.Kind == fleet.OutboxNotify {
+		return nil
+	}
+	hour := p.now.UTC().Truncate(time.Hour)
+	op := fleet.Operation{Name: "dead_letter", Severity: "warning", Summary: fmt.Sprintf("Messages to %s are given up", p.channel()),
+		Detail: "The first of this hour: " + reason + ". All are among the dead letters.", At: p.now,
+		Labels: map[string]string{"tenant": p.row.Tenant, "channel": p.channel()}}
+	b, err := json.Marshal(op)
+	if err != nil {
+		panic(fmt.Sprintf("encode an operation: %v", err)) // texts and times of sane years
+	}
+	return []fleet.OutboxRow{{ID: fleet.ID("died", p.row.Tenant, p.channel(), hour.Format(time.RFC3339)), Kind: fleet.OutboxNotify, Tenant: p.row.Tenant,
+		Topic: op.Name, Body: b, DueAt: p.now}}
 }
 
 // operate sends an operation to one address, and tries again as for any other message.

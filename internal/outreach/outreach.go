@@ -47,18 +47,23 @@ type Outbox interface {
 	HurryOutbox(ctx context.Context, ids []string, due time.Time) error
 }
 
-// Company is how messages that wait for a person go as one: Waiting lists those on a channel that are held, ClaimOutbox takes those
-// that nobody works on, DeliverWith ends a row and those that went along in one transaction.
+// Company is how messages that wait for a person go as one: Waiting lists those on a channel that were put off, ClaimOutbox takes those
+// that nobody works on, DeliverWith ends a row and those that went along in one transaction. OutboxTries says how often the rows were
+// tried that are not done, UnderWay until when a message of a problem is being sent to somebody.
 type Company interface {
 	Waiting(ctx context.Context, tenant, personID, channel string, now time.Time) (free, leased []fleet.OutboxRow, err error)
-	ClaimOutbox(ctx context.Context, ids []string, now time.Time, lease time.Duration) ([]string, error)
+	ClaimOutbox(ctx context.Context, rows []fleet.OutboxRow, now time.Time, lease time.Duration) ([]string, error)
+	OutboxTries(ctx context.Context, ids []string) (map[string]int, error)
+	UnderWay(ctx context.Context, tenant, caseID, personID, channel string, now time.Time) (time.Time, error)
 	DeliverWith(ctx context.Context, id string, d fleet.Delivery, along []fleet.Delivery, follow []fleet.OutboxRow) error
 }
 
-// Contacts is the account of a household's budget. TakeContact is safe against another that takes the last place at once.
+// Contacts is the account of a household's budget. TakeContact is safe against another that takes the last place at once; ReleaseContact
+// gives a place back unless one of the message's rows was sent.
 type Contacts interface {
 	Contacts(ctx context.Context, tenant, household string, since time.Time) (map[string]time.Time, error)
 	TakeContact(ctx context.Context, tenant, household, id string, at time.Time, day, week int) (bool, error)
+	ReleaseContact(ctx context.Context, tenant, id string, rows []string) error
 }
 
 // Cases answers how a case is now (CodeNotFound: there is none) and what became of the messages about it, or about an incident, so far.

@@ -41,9 +41,11 @@ type plan struct {
 	zoneHers  bool
 
 	contacts map[string]time.Time // of the household in the last seven days, by message
-	free     []*plan              // other messages that wait for the person on the channel, and nobody works on
+	free     []*plan              // other messages that wait for the person on the channel, may go along, and nobody works on
 	leased   []*plan              // and those that somebody works on
 	along    bool                 // it is asked whether this one may go along with another
+	bound    bool                 // it was going along with another when the process died, and that one is not done
+	sending  time.Time            // until when a message of the problem is under way to where this one says that it is over
 
 	topic    fleet.Topic
 	want     fleet.Want
@@ -65,6 +67,9 @@ type target struct {
 	Instead int         `json:"instead,omitempty"` // how many persons of the household were written to before
 	Since   time.Time   `json:"since,omitzero"`    // from when on somebody may have opened it, with Instead
 	Topic   fleet.Topic `json:"topic,omitempty"`   // of a row that is held
+	Tried   bool        `json:"tried,omitempty"`   // of a row that is held: it may have been sent before
+	With    string      `json:"with,omitempty"`    // the row it was taken along with
+	WithTry int         `json:"withTry,omitempty"` // at that one's try after so many
 }
 
 // inbox is the channel name of what the core saves itself.

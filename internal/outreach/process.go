@@ -89,6 +89,7 @@ func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
 	if t.Made.IsZero() {
 		t.Made = p.now
 	}
+	t.Tried = p.tried()
 	p.row.DueAt, p.row.Body = p.until, body(t)
 	if err := o.deps.Outbox.HoldOutbox(ctx, p.row, p.delivery(stateHeld, reason), []fleet.OutboxRow{record}); err != nil {
 		return fmt.Errorf("hold message %q: %w", p.row.ID, err)
@@ -100,9 +101,8 @@ func (o *Outreach) hold(ctx context.Context, p *plan, reason string) error {
 // send tries the row's endpoint once, with what goes along, and records how it went.
 func (o *Outreach) send(ctx context.Context, p *plan) error {
 	at := host(p.row.Channel, p.target.Address)
-	if until := o.circuits.closedAt(at, p.now, o.config.SendTimeout); until.After(p.now) {
-		o.metrics.rests.WithLabelValues(p.channel()).Inc()
-		return o.deps.Outbox.PutOffOutbox(ctx, p.row.ID, until, o.mark(p)+"the receiver's host is left alone for a while")
+	if until := o.circuits.closedAt(at, p.now, o.config.SendTimeout); until.After(p.now) && p.topic != fleet.TopicSafety { // danger is tried all the same
+		return o.rest(ctx, p, until)
 	}
 	if ok, err := o.place(ctx, p); err != nil || !ok {
 		return err
@@ -120,10 +120,13 @@ func (o *Outreach) send(ctx context.Context, p *plan) error {
 	p.now = p.now.Add(o.now().Sub(start)) // a receiver's wish counts from its answer
 	if err == nil {
 		o.circuits.heard(at, false, p.now)
-		return o.sent(ctx, p, along)
+		return errors.Join(o.keep(ctx, p), o.sent(ctx, p, along))
 	}
 	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
+	if err := o.vacate(rctx, p); err != nil {
+		o.deps.Log.Warn("place in the budget not given back", "row", p.row.ID, "error", err)
+	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return errors.Join(o.release(rctx, along, p, p.now), o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now, "interrupted: the server stopped"))
 	}
@@ -132,12 +135,44 @@ func (o *Outreach) send(ctx context.Context, p *plan) error {
 	return o.failed(rctx, p, along, err)
 }
 
-// mark keeps the mark of a row that was held when it is put off again without a try.
-func (o *Outreach) mark(p *plan) string {
-	if p.row.Held() {
-		return fleet.HeldMark
+// rest puts a row off because its receiver's host is left alone. What presses goes elsewhere in time.
+func (o *Outreach) rest(ctx context.Context, p *plan, until time.Time) error {
+	o.metrics.rests.WithLabelValues(p.channel()).Inc()
+	if err := o.elsewhere(ctx, p); err != nil {
+		return err
 	}
-	return ""
+	mark := fleet.HeldMark
+	if p.tried() {
+		mark = ""
+	}
+	return o.deps.Outbox.PutOffOutbox(ctx, p.row.ID, until, mark+"the receiver's host is left alone for a while")
+}
+
+func (o *Outreach) elsewhere(ctx context.Context, p *plan) error {
+	rows := p.meanwhile()
+	if len(rows) == 0 {
+		return nil
+	}
+	return o.deps.Outbox.AddOutbox(ctx, rows)
+}
+
+// vacate gives the place in the budget back after a try that failed, unless the message was sent to another endpoint: the next try takes
+// one at its own time, and what is given up has none.
+func (o *Outreach) vacate(ctx context.Context, p *plan) error {
+	var rows []string
+	for _, e := range p.person.Endpoints {
+		rows = append(rows, p.rowID(e))
+	}
+	return o.deps.Contacts.ReleaseContact(ctx, p.row.Tenant, p.message(), rows)
+}
+
+// keep takes the place again of a message that shared it with another endpoint's row: that one may have given it back meanwhile.
+func (o *Outreach) keep(ctx context.Context, p *plan) error {
+	if _, shared := p.contacts[p.message()]; !shared {
+		return nil
+	}
+	_, err := o.deps.Contacts.TakeContact(ctx, p.row.Tenant, p.account(), p.message(), p.now, 0, 0)
+	return err
 }
 
 // place takes a place in the household's budget. Another message may have taken the last one since it was looked at: then this one is
@@ -180,11 +215,8 @@ func (o *Outreach) failed(ctx context.Context, p *plan, along []*plan, cause err
 	}
 	o.count(p, "retried")
 	o.deps.Log.Info("message not sent, will try again", "row", p.row.ID, "channel", p.channel(), "tries", p.row.Attempts, "wait", wait, "error", cause)
-	if next := p.next(); next != nil && p.pressing() { // it goes on trying here, and elsewhere in time
-		row := p.child(*next, p.passed(), p.now.Add(o.config.FailOver))
-		if err := o.deps.Outbox.AddOutbox(ctx, []fleet.OutboxRow{row}); err != nil {
-			return err
-		}
+	if err := o.elsewhere(ctx, p); err != nil { // it goes on trying here, too
+		return err
 	}
 	due := p.now.Add(wait)
 	return errors.Join(o.deps.Outbox.RetryOutbox(ctx, p.row.ID, due, cause.Error()), o.release(ctx, along, p, due))
@@ -227,6 +259,9 @@ func (o *Outreach) end(ctx context.Context, p *plan, state, reason string, m *fl
 	record, err := p.record(state, reason)
 	if err != nil {
 		return err
+	}
+	if state == stateDead {
+		follow = append(follow, o.diedRow(p, reason)...)
 	}
 	begun := o.now()
 	rctx, cancel := linger(ctx, recordTime)

@@ -40,6 +40,9 @@ func routed(p *plan) (verdict, string) {
 		if !d.DeliveredAt.IsZero() || !d.OpenedAt.IsZero() || !d.ActedAt.IsZero() {
 			return skip, "it arrived: " + d.Channel
 		}
+		if !p.links && taken(d) { // no more than that will ever be known
+			return skip, d.Channel + " took it"
+		}
 		if d.State == stateSent && d.Channel != inbox && d.At.After(last) {
 			last = d.At
 		}
@@ -116,12 +119,12 @@ func (p *plan) made() time.Time {
 }
 
 // spread is the rows that follow from the person's message: one for each endpoint it goes to now, and the next person's when there is
-// none.
+// none, unless she wants to hear of it nowhere.
 func (p *plan) spread() (out []fleet.OutboxRow) {
 	for _, e := range p.fan {
 		out = append(out, p.child(e, nil, p.now))
 	}
-	if len(p.fan) == 0 {
+	if len(p.fan) == 0 && p.want != fleet.WantNever {
 		out = p.instead(p.now.Add(p.config.Escalate))
 	}
 	return out
@@ -142,8 +145,9 @@ func (p *plan) others() (out []fleet.OutboxRow) {
 	return out
 }
 
-// after is the rows that follow from what became of a row for one endpoint. When it failed there the next endpoint's is due now; a fault
-// that was sent goes on to the next, and to the next person, unless it arrives or is opened by then.
+// after is the rows that follow from what became of a row for one endpoint. When it failed there the next endpoint's is due now, and the
+// next person's later when there is no other; a fault that was sent goes on to both unless it arrives or is opened by then. Without links
+// nobody hears whether it does: that a channel took it has to do.
 func (p *plan) after(state string) []fleet.OutboxRow {
 	failed := state == stateDead || state == stateSkipped && p.elsewise
 	if !p.outside() || p.person == nil || !failed && state != stateSent && state != stateMerged {
@@ -154,19 +158,27 @@ func (p *plan) after(state string) []fleet.OutboxRow {
 	switch {
 	case failed && next != nil:
 		out = append(out, p.child(*next, p.passed(), p.now))
-	case !failed && next != nil && p.pressing():
+	case !failed && p.links && next != nil && p.pressing():
 		out = append(out, p.child(*next, p.passed(), p.now.Add(p.config.FailOver)))
 	}
-	if !failed || next == nil {
+	if failed && next == nil || !failed && p.links {
 		out = append(out, p.instead(p.now.Add(p.config.Escalate))...)
 	}
 	return out
 }
 
-// pressing says whether the message goes on when it does not arrive in time. Without links nothing is known of that.
-func (p *plan) pressing() bool {
-	return p.links && p.topic == fleet.TopicFault && p.config.FailOver > 0
+// meanwhile is the rows that follow from a try that failed and is not the last: what presses goes elsewhere in time, unless a later try
+// here comes to something by then.
+func (p *plan) meanwhile() []fleet.OutboxRow {
+	var out []fleet.OutboxRow
+	if next := p.next(); next != nil && p.pressing() {
+		out = append(out, p.child(*next, p.passed(), p.now.Add(p.config.FailOver)))
+	}
+	return append(out, p.instead(p.now.Add(p.config.Escalate))...)
 }
+
+// pressing says whether the message goes on when it does not arrive in time.
+func (p *plan) pressing() bool { return p.topic == fleet.TopicFault && p.config.FailOver > 0 }
 
 func (p *plan) passed() []string { return append(slices.Clone(p.target.Before), p.row.ID) }
 
@@ -187,7 +199,7 @@ func (p *plan) next() *fleet.Endpoint {
 // instead is the row of who hears when nobody has opened it by then: the next of the household, then the operators.
 func (p *plan) instead(due time.Time) []fleet.OutboxRow {
 	told := p.row.Topic == fleet.EventOpened || p.row.Topic == fleet.EventEscalated
-	if !p.links || p.config.Escalate == 0 || !told || p.topic != fleet.TopicSafety && p.topic != fleet.TopicFault || p.kase == nil || p.device == nil {
+	if p.config.Escalate == 0 || !told || p.topic != fleet.TopicSafety && p.topic != fleet.TopicFault || p.kase == nil || p.device == nil {
 		return nil
 	}
 	t := target{Root: p.root(), Instead: p.target.Instead + 1, Since: p.target.Since}

@@ -3,6 +3,7 @@ package outreach
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,9 +13,9 @@ import (
 // leaseMargin is what must be left of a lease, beyond the time of one try, when work on a row begins.
 const leaseMargin = 5 * time.Second
 
-// job is a leased row on its way to a worker.
+// job is a leased row on its way to a worker, or several that one worker handles one after the other.
 type job struct {
-	row   fleet.OutboxRow
+	rows  []fleet.OutboxRow
 	until time.Time // end of the lease
 }
 
@@ -110,26 +111,30 @@ func (o *Outreach) feed(ctx context.Context, name string, q chan<- job) {
 	}
 }
 
+// take leases one batch of a channel, or of what operators are told.
+func (o *Outreach) take(ctx context.Context, channel string, now time.Time) ([]fleet.OutboxRow, error) {
+	if channel == operations {
+		return o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxNotify, now, o.config.Lease, o.config.Batch)
+	}
+	return o.deps.Outbox.LeaseChannel(ctx, channel, now, o.config.Lease, o.config.Batch)
+}
+
 // lease takes one batch of a channel and puts it into its queue; it reports whether there may be more.
 func (o *Outreach) lease(ctx context.Context, channel string, q chan<- job) bool {
 	now := o.now()
-	var rows []fleet.OutboxRow
-	var err error
-	if channel == operations {
-		rows, err = o.deps.Outbox.LeaseOutbox(ctx, fleet.OutboxNotify, now, o.config.Lease, o.config.Batch)
-	} else {
-		rows, err = o.deps.Outbox.LeaseChannel(ctx, channel, now, o.config.Lease, o.config.Batch)
-	}
+	rows, err := o.take(ctx, channel, now)
 	if err != nil {
 		o.notRead(ctx, err)
 		return false
 	}
-	for _, r := range rows {
-		j := job{row: r, until: now.Add(o.config.Lease)}
+	for _, g := range together(rows) {
+		j := job{rows: g, until: now.Add(o.config.Lease)}
 		select {
 		case q <- j:
 		case <-ctx.Done():
-			o.giveBack(ctx, j, now)
+			for _, r := range g {
+				o.giveBack(ctx, r, now)
+			}
 		}
 	}
 	return len(rows) == o.config.Batch
@@ -158,52 +163,69 @@ func (o *Outreach) notRead(ctx context.Context, err error) {
 	}
 }
 
-// Pass handles the rows that are due at now, one after the other in the caller's goroutine, until none is. It is for who replays
-// the past and calls it, in the place of Run, whenever one may be due.
+// Pass handles the rows that are due at now, one after the other in the caller's goroutine, until none is; they are leased as Run does.
+// It is for who replays the past and calls it, in the place of Run, whenever one may be due.
 func (o *Outreach) Pass(ctx context.Context, now time.Time) error {
+	channels, err := o.deps.Outbox.OutboxChannels(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range append([]string{"", operations}, o.names...) {
+		if !slices.Contains(channels, name) {
+			channels = append(channels, name)
+		}
+	}
 	var errs []error
 	for more := true; more; {
 		more = false
-		for _, kind := range []fleet.OutboxKind{fleet.OutboxMessage, fleet.OutboxNotify} {
-			rows, err := o.deps.Outbox.LeaseOutbox(ctx, kind, now, o.config.Lease, o.config.Batch)
+		for _, name := range channels {
+			rows, err := o.take(ctx, name, now)
 			if err != nil {
 				return errors.Join(append(errs, err)...)
 			}
-			for _, r := range rows {
-				errs, more = append(errs, o.process(ctx, r, now)), true
+			for _, g := range together(rows) {
+				for _, r := range g {
+					errs, more = append(errs, o.process(ctx, r, now)), true
+				}
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// work handles jobs until the queue is closed. A row whose lease has become too short for a try is left for the next lease:
-// another process may be about to take it. That is no
-// try.
+// work handles jobs until the queue is closed.
 func (o *Outreach) work(ctx context.Context, q <-chan job) {
 	for j := range q {
-		now := o.now()
-		switch {
-		case ctx.Err() != nil:
-			o.giveBack(ctx, j, now)
-			continue
-		case now.Add(o.config.SendTimeout + leaseMargin/2).After(j.until):
-			o.metrics.deferred.WithLabelValues(channelOf(j.row)).Inc()
-			continue
-		}
-		if err := o.process(ctx, j.row, now); err != nil && ctx.Err() == nil {
-			o.deps.Log.Error("message left for later", "row", j.row.ID, "channel", channelOf(j.row), "error", err)
-			o.metrics.errors.Inc()
+		for _, r := range j.rows {
+			o.workOn(ctx, r, j.until)
 		}
 	}
 }
 
+// workOn handles a row. One whose lease has become too short for a try is left for the next lease: another process may be about to take
+// it. That is no try.
+func (o *Outreach) workOn(ctx context.Context, r fleet.OutboxRow, until time.Time) {
+	now := o.now()
+	switch {
+	case ctx.Err() != nil:
+		o.giveBack(ctx, r, now)
+		return
+	case now.Add(o.config.SendTimeout + leaseMargin/2).After(until):
+		o.metrics.deferred.WithLabelValues(channelOf(r)).Inc()
+		return
+	}
+	if err := o.process(ctx, r, now); err != nil && ctx.Err() == nil {
+		o.deps.Log.Error("message left for later", "row", r.ID, "channel", channelOf(r), "error", err)
+		o.metrics.errors.Inc()
+	}
+}
+
 // giveBack makes a row that nobody worked on due at once, so that the next start need not wait for its lease to end.
-func (o *Outreach) giveBack(ctx context.Context, j job, now time.Time) {
+func (o *Outreach) giveBack(ctx context.Context, r fleet.OutboxRow, now time.Time) {
 	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
-	if err := o.deps.Outbox.PutOffOutbox(rctx, j.row.ID, now, j.row.LastErr); err != nil {
-		o.deps.Log.Warn("message row not given back", "row", j.row.ID, "error", err)
+	if err := o.deps.Outbox.PutOffOutbox(rctx, r.ID, now, r.LastErr); err != nil {
+		o.deps.Log.Warn("message row not given back", "row", r.ID, "error", err)
 	}
 }
 

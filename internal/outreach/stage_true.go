@@ -125,10 +125,21 @@ func (p *plan) unanswered() (verdict, string) {
 	if p.kase.State == fleet.CaseAcked || p.kase.State == fleet.CaseInProgress || p.kase.State == fleet.CaseWaiting {
 		return skip, "somebody takes care of the case"
 	}
+	if !p.links { // nobody can say that it was opened: what a channel took counts
+		if i := slices.IndexFunc(p.before, func(d fleet.Delivery) bool { return taken(&d) && !d.At.Before(p.target.Since) }); i >= 0 {
+			return skip, fmt.Sprintf("%s took it for %s, and without links nothing more is known", p.before[i].Channel, p.before[i].PersonID)
+		}
+		return proceed, "no channel took it"
+	}
 	if i := slices.IndexFunc(p.before, func(d fleet.Delivery) bool { return seenSince(&d, p.target.Since) }); i >= 0 {
 		return skip, p.before[i].PersonID + " has opened it"
 	}
 	return proceed, "nobody has opened it"
+}
+
+// taken says whether a channel took a message that tells of the problem.
+func taken(d *fleet.Delivery) bool {
+	return d.Channel != inbox && (d.State == stateSent || d.State == stateMerged) && !ends(d.Topic)
 }
 
 func seenSince(d *fleet.Delivery, t time.Time) bool {
@@ -138,6 +149,10 @@ func seenSince(d *fleet.Delivery, t time.Time) bool {
 // onlyTold lets news of an end only where the beginning arrived.
 func (p *plan) onlyTold() (verdict, string) {
 	if !slices.ContainsFunc(p.before, p.told) {
+		if p.sending.After(p.now) {
+			p.until = p.sending
+			return hold, "a message of the problem is under way"
+		}
 		if p.row.Topic == fleet.EventCleared && fleet.LastHeard(p.before, p.row.PersonID, p.channel()).Event == fleet.EventCleared {
 			return skip, "nobody was told of the problem here since the last all-clear"
 		}

@@ -121,12 +121,23 @@ const (
 )
 
 // accompanied sees to it that what waited for the same person and channel goes as one: the most important message takes the others
-// along. The others wait for it; it waits for those that somebody is working on.
+// along. The others wait for it; it waits for those that somebody is working on. What may have been sent goes as it went.
 func accompanied(p *plan) (verdict, string) {
-	if !p.row.Held() || p.along || !p.outside() || p.topic == fleet.TopicSafety {
+	soon := p.now.Add(gatherTime)
+	switch {
+	case p.along || !p.outside() || p.topic == fleet.TopicSafety:
+		return proceed, "goes by itself"
+	case p.bound:
+		p.until = p.now.Add(yieldTime)
+		return merge, "goes along with " + p.target.With
+	case slices.ContainsFunc(p.leased, func(q *plan) bool { return q.wasWith(p) }):
+		p.until = soon
+		return merge, "gathers what went along"
+	case p.tried():
+		return proceed, "was tried before"
+	case !p.row.Held():
 		return proceed, "did not wait"
 	}
-	soon := p.now.Add(gatherTime)
 	for _, q := range append(slices.Clone(p.free), p.leased...) {
 		if !q.row.DueAt.After(soon) && q.first(p) {
 			p.until = p.now.Add(yieldTime)

@@ -13,21 +13,22 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// takenOver is the error of a row whose lease ended and that nobody had put off before.
+// takenOver is the error of a row whose lease ended and that nobody had put off after a try before.
 const takenOver = "its lease ended without a result"
 
 // LeaseOutbox takes up to limit rows of a kind that are due at now, oldest first, and keeps them from everybody else until
 // now+lease. A row that is neither finished, delivered nor put off by then is due again: whoever leased it may have
 // died, so what is done with it must bear being done twice. A lease is no try: Attempts stays as it is, and a row that comes
-// back like this without an error says so in LastErr, because it may have been sent.
+// back like this without an error, or with the mark of being held, says so in LastErr, because it may have been sent.
 func (s *Store) LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time.Time, lease time.Duration,
 	limit int) ([]fleet.OutboxRow, error) {
 	return s.lease(ctx, "kind = ?", string(kind), now, lease, limit)
 }
 
-// LeaseChannel is LeaseOutbox for the rows of one channel, messages to people and operations; "" are those that are for none yet.
+// LeaseChannel is LeaseOutbox for the rows of one channel that are for people; "" are those that are for none yet. What operators are told
+// is leased by its kind.
 func (s *Store) LeaseChannel(ctx context.Context, channel string, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error) {
-	return s.lease(ctx, kindSent+" AND channel = ?", channel, now, lease, limit)
+	return s.lease(ctx, toPeople+" AND channel = ?", channel, now, lease, limit)
 }
 
 // OutboxChannels returns the channels that messages and operations wait for or are being sent on.
@@ -41,9 +42,11 @@ func (s *Store) OutboxChannels(ctx context.Context) ([]string, error) {
 }
 
 // stateLive are the rows that are neither done nor dead, kindSent those that channels send. Indexes are on exactly these words.
+// toPeople are those of them that operators are not told.
 const (
 	stateLive = "state IN ('pending', 'leased')"
 	kindSent  = "kind IN ('message', 'notify')"
+	toPeople  = kindSent + " AND kind <> 'notify'"
 )
 
 func (s *Store) lease(ctx context.Context, which, arg string, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error) {
@@ -87,7 +90,7 @@ func (s *Store) lease(ctx context.Context, which, arg string, now time.Time, lea
 func leaseQuery(which string) string {
 	due := which + " AND " + stateLive + " AND due_at <= ? AND lease_until <= ?"
 	return "UPDATE outbox SET state = 'leased', lease_until = ?," +
-		" last_err = CASE WHEN state = 'leased' AND last_err = '' THEN ? ELSE last_err END" +
+		" last_err = CASE WHEN state = 'leased' AND (last_err = '' OR last_err LIKE 'held: %') THEN ? ELSE last_err END" +
 		" WHERE id IN (SELECT id FROM outbox WHERE " + due + " ORDER BY due_at, ord LIMIT ?) AND " + due + " RETURNING *"
 }
 

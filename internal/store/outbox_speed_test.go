@@ -39,7 +39,7 @@ func TestAChannelLeasesItsOwnRowsAlone(t *testing.T) {
 	same(t, leaseOn(t, s, "push", now, 1), []string{"push-1"})
 	same(t, leaseOn(t, s, "push", now, 10), []string{"push-2"})
 	same(t, leaseOn(t, s, "push", now, 10), []string{})
-	same(t, leaseOn(t, s, "email", now, 10), []string{"notify"})
+	same(t, leaseOn(t, s, "email", now, 10), []string{})
 	same(t, leaseOn(t, s, "", now, 10), []string{"inbox"})
 	same(t, leaseOn(t, s, "push", now.Add(time.Minute), 10), []string{"push-1", "push-2"}) // its lease has ended
 	rows, err := s.LeaseOutbox(t.Context(), fleet.OutboxRecord, now, time.Minute, 10)
@@ -65,7 +65,7 @@ func TestLeasesUseTheIndexOfWhatIsDue(t *testing.T) {
 	s := open(t)
 	for _, c := range []struct{ query, index string }{
 		{leaseQuery("kind = ?"), "outbox_due (kind=? AND due_at<?)"},
-		{leaseQuery(kindSent + " AND channel = ?"), "outbox_channel (channel=? AND due_at<?)"},
+		{leaseQuery(toPeople + " AND channel = ?"), "outbox_channel (channel=? AND due_at<?)"},
 	} {
 		all := planOf(t, s, c.query, 0, "", "x", 0, 0, 10, "x", 0, 0)
 		if !strings.Contains(all, "USING INDEX "+c.index) || strings.Contains(all, "SCAN") || strings.Contains(all, "TEMP B-TREE") {

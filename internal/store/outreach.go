@@ -44,23 +44,64 @@ func (s *Store) HurryOutbox(ctx context.Context, ids []string, due time.Time) er
 }
 
 // ClaimOutbox takes those of the rows that nobody works on, as LeaseOutbox does, and returns their ids: the rows that go along with
-// another one.
-func (s *Store) ClaimOutbox(ctx context.Context, ids []string, now time.Time, lease time.Duration) ([]string, error) {
+// another one. Their bodies become those given, which say with which.
+func (s *Store) ClaimOutbox(ctx context.Context, rows []fleet.OutboxRow, now time.Time, lease time.Duration) ([]string, error) {
 	var got []string
 	err := s.write(ctx, "claim outbox rows", func(tx bun.Tx) error {
 		got = nil
-		_, err := tx.NewUpdate().Model((*outboxRow)(nil)).Set("state = ?", stateLeased).Set("lease_until = ?", toMS(now.Add(lease))).
-			Where("id IN (?)", bun.List(ids)).Where("state IN ('pending', 'leased') AND lease_until <= ?", toMS(now)).Returning("id").Exec(ctx, &got)
-		return err
+		for i := range rows {
+			res, err := tx.Tx.ExecContext(ctx, "UPDATE outbox SET state = 'leased', lease_until = ?, body = ? WHERE id = ? AND "+stateLive+" AND lease_until <= ?",
+				toMS(now.Add(lease)), string(rows[i].Body), rows[i].ID, toMS(now))
+			if err != nil {
+				return err
+			}
+			n, err := res.RowsAffected()
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				got = append(got, rows[i].ID)
+			}
+		}
+		return nil
 	})
 	return got, err
 }
 
-// Waiting returns the rows of messages to a person on a channel that are held, first those that nobody works on, then those that
+// OutboxTries returns how often each of the rows was tried that are neither done nor dead.
+func (s *Store) OutboxTries(ctx context.Context, ids []string) (map[string]int, error) {
+	var rows []struct {
+		ID       string
+		Attempts int
+	}
+	if err := s.r.NewRaw("SELECT id, attempts FROM outbox WHERE id IN (?) AND "+stateLive, bun.List(ids)).Scan(ctx, &rows); err != nil {
+		return nil, fmt.Errorf("tries of outbox rows: %w", err)
+	}
+	out := make(map[string]int, len(rows))
+	for _, r := range rows {
+		out[r.ID] = r.Attempts
+	}
+	return out, nil
+}
+
+// UnderWay returns until when somebody is sending a message of a case to a person on a channel, other than news of an end; zero: nobody is.
+func (s *Store) UnderWay(ctx context.Context, tenant, caseID, personID, channel string, now time.Time) (time.Time, error) {
+	const which = "tenant = ? AND person_id = ? AND state IN ('pending', 'leased') AND state = 'leased' AND kind = 'message' AND channel = ? AND case_id = ?" +
+		" AND lease_until > ? AND topic NOT IN (?, ?, ?, ?)"
+	var until int64
+	err := s.r.DB.QueryRowContext(ctx, "SELECT COALESCE(MAX(lease_until), 0) FROM outbox WHERE "+which, tenant, personID, channel, caseID, toMS(now),
+		fleet.EventCleared, fleet.EventConfirmedFixed, fleet.EventReview, fleet.EventIncidentFixed).Scan(&until)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("messages under way to %q: %w", personID, err)
+	}
+	return fromMS(until), nil
+}
+
+// Waiting returns the rows of messages to a person on a channel that were put off, first those that nobody works on, then those that
 // are leased.
 func (s *Store) Waiting(ctx context.Context, tenant, personID, channel string, now time.Time) (free, leased []fleet.OutboxRow, err error) {
 	// Most people wait for nothing: that is asked with a statement that is kept.
-	const which = "tenant = ? AND person_id = ? AND state IN ('pending', 'leased') AND kind = 'message' AND channel = ? AND last_err LIKE 'held: %'"
+	const which = "tenant = ? AND person_id = ? AND state IN ('pending', 'leased') AND kind = 'message' AND channel = ? AND last_err <> ''"
 	var n int
 	err = s.r.DB.QueryRowContext(ctx, "SELECT COUNT(*) FROM outbox WHERE "+which, tenant, personID, channel).Scan(&n)
 	var rows []outboxRow
@@ -147,6 +188,15 @@ func (s *Store) TakeContact(ctx context.Context, tenant, household, id string, a
 		return tx.Tx.QueryRowContext(ctx, "SELECT COUNT(*) > 0 FROM contacts WHERE tenant = ? AND id = ?", tenant, id).Scan(&has)
 	})
 	return has && err == nil, err
+}
+
+// ReleaseContact gives back the place of a message that reached nobody: none of the rows, which are all it has on channels, was sent.
+func (s *Store) ReleaseContact(ctx context.Context, tenant, id string, rows []string) error {
+	return s.write(ctx, fmt.Sprintf("release contact %q", id), func(tx bun.Tx) error {
+		_, err := tx.NewRaw(`DELETE FROM contacts WHERE tenant = ? AND id = ? AND NOT EXISTS
+			(SELECT 1 FROM deliveries WHERE tenant = ? AND outbox_id IN (?) AND state IN ('sent', 'merged'))`, tenant, id, tenant, bun.List(rows)).Exec(ctx)
+		return err
+	})
 }
 
 // MarkDelivery notes how far a message came: "delivered", "opened", or a verdict, which is both and acted. The first time counts. What went
