@@ -41,6 +41,7 @@ type Message struct {
 	Locale   string
 	Title    string // the lock-screen line
 	Body     string // the other parts, one paragraph each, separated by an empty line
+	Do       string // inbox: what to do now, in a line, as lists show it under the title; may be empty
 	HTML     string // email: the whole message as a page, with the chart as cid:chart; empty: the channel has none
 	Chart    []byte // email: PNG; may be nil
 	URL      string // the message's page; empty when there is no public address

@@ -52,7 +52,7 @@ func (o *Outreach) compose(ctx context.Context, p *plan, along []*plan) fleet.Me
 	if c.Fallback != "" {
 		o.metrics.fallbacks.Inc()
 	}
-	m.Locale, m.Title, m.Body, m.HTML, m.Actions, m.Evidence = c.Locale, c.Title, c.Body, c.HTML, c.Actions, c.Evidence
+	m.Locale, m.Title, m.Body, m.Do, m.HTML, m.Actions, m.Evidence = c.Locale, c.Title, c.Body, c.Do, c.HTML, c.Actions, c.Evidence
 	m.RuleHash, m.Evidence = spoke(l.Case, m.Evidence)
 	return m
 }

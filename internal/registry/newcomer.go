@@ -10,32 +10,34 @@ import (
 
 // Newcomers is what the registry needs of SQL for the owners' pages.
 type Newcomers interface {
-	// ClaimCodeHolds reports whether a code could be used at a moment.
-	ClaimCodeHolds(ctx context.Context, tenant string, hash []byte, at time.Time) (bool, error)
+	// ClaimAsNewcomer makes the person and gives her the device of the code in one transaction, or neither; see Claim.
+	ClaimAsNewcomer(ctx context.Context, hash []byte, p fleet.Person, made, claimed fleet.SecurityEvent) (fleet.DeviceKey, error)
 	// NameDevice is CodeNotFound if there is no such device.
 	NameDevice(ctx context.Context, key fleet.DeviceKey, name, room string) error
 }
 
-// ClaimAs is Claim for the person p, who is made first when she has no ID: locale and zone are wanted then. A wrong code makes
-// nobody.
+// ClaimAs is Claim for the person p, who is made with it when she has no ID: locale and zone are wanted then. A wrong code makes
+// nobody, nor does one that somebody else is just using up.
 func (r *Registry) ClaimAs(ctx context.Context, typed string, p fleet.Person) (personID string, device fleet.DeviceKey, err error) {
-	if p.ID == "" {
-		code, err := ParseClaimCode(typed)
-		if err != nil {
-			return "", device, err
-		}
-		switch holds, err := r.store.ClaimCodeHolds(ctx, p.Tenant, r.claimHash(p.Tenant, code), r.now()); {
-		case err != nil:
-			return "", device, err
-		case !holds:
-			return "", device, fleet.Errorf(fleet.CodeNotFound, "there is no such code, or it was used, or it has expired")
-		}
-		if p, err = r.NewOwner(ctx, p.Tenant, p); err != nil {
-			return "", device, err
-		}
+	if p.ID != "" {
+		device, err = r.Claim(ctx, p.Tenant, typed, p.ID)
+		return p.ID, device, err
 	}
-	device, err = r.Claim(ctx, p.Tenant, typed, p.ID)
-	return p.ID, device, err
+	code, err := ParseClaimCode(typed)
+	if err != nil {
+		return "", device, err
+	}
+	p = newOwner(p.Tenant, p)
+	if err := r.checkPerson(&p); err != nil {
+		return "", device, err
+	}
+	device, err = r.store.ClaimAsNewcomer(ctx, r.claimHash(p.Tenant, code), p, r.event(actor(ctx), fleet.ActionPersonMade, personSubject(&p), ""),
+		r.event(p.ID, fleet.ActionClaimed, fleet.DeviceKey{Tenant: p.Tenant}, ""))
+	if err != nil {
+		return "", device, err
+	}
+	r.takeIn(ctx)
+	return p.ID, device, nil
 }
 
 // NameDevice sets what its owner calls a device and where it stands; both may be empty.

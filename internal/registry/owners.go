@@ -105,10 +105,14 @@ func (r *Registry) takeOwners(changed map[fleet.DeviceKey]*entry) {
 // NewOwner makes a person of a tenant for somebody who has no account yet. Of the profile the locale and the zone are wanted, the
 // name may be empty; the id is made here.
 func (r *Registry) NewOwner(ctx context.Context, tenant string, profile fleet.Person) (fleet.Person, error) {
-	p := fleet.Person{Tenant: tenant, ID: "owner-" + randomID(), Name: profile.Name, Locale: profile.Locale, Zone: profile.Zone,
-		DigestDay: profile.DigestDay, DigestHour: profile.DigestHour}
+	p := newOwner(tenant, profile)
 	if err := r.SavePeople(ctx, []fleet.Person{p}); err != nil {
 		return fleet.Person{}, err
 	}
 	return p, nil
+}
+
+func newOwner(tenant string, profile fleet.Person) fleet.Person {
+	return fleet.Person{Tenant: tenant, ID: "owner-" + randomID(), Name: profile.Name, Locale: profile.Locale, Zone: profile.Zone,
+		DigestDay: profile.DigestDay, DigestHour: profile.DigestHour}
 }

@@ -45,7 +45,23 @@ func (s *Store) SaveClaimCodes(ctx context.Context, codes []fleet.ClaimCode, eve
 // Claim makes a person the owner of the device that has the code with this hash, at the event's time, and uses the code up. The
 // event is completed with the device. CodeNotFound: there is no such code, or it is used or expired, or its device is
 // revoked; CodeConflict: the device belongs to somebody else and the code was not made for a transfer.
-func (s *Store) Claim(ctx context.Context, tenant string, hash []byte, personID string, e fleet.SecurityEvent) (key fleet.DeviceKey, err error) {
+func (s *Store) Claim(ctx context.Context, tenant string, hash []byte, personID string, e fleet.SecurityEvent) (fleet.DeviceKey, error) {
+	return s.claim(ctx, tenant, hash, personID, e, nil)
+}
+
+// ClaimAsNewcomer is Claim for a person who is made in the same transaction: of two with one code, the second is not made. made is
+// the event of her making.
+func (s *Store) ClaimAsNewcomer(ctx context.Context, hash []byte, p fleet.Person, made, claimed fleet.SecurityEvent) (fleet.DeviceKey, error) {
+	return s.claim(ctx, p.Tenant, hash, p.ID, claimed, func(tx bun.Tx, rev int64) error {
+		if err := savePeople(ctx, tx, []fleet.Person{p}, rev); err != nil {
+			return err
+		}
+		return addEvents(ctx, tx, []fleet.SecurityEvent{made})
+	})
+}
+
+// claim does it; first is what happens in the transaction once the code is known to be right.
+func (s *Store) claim(ctx context.Context, tenant string, hash []byte, personID string, e fleet.SecurityEvent, first func(bun.Tx, int64) error) (key fleet.DeviceKey, err error) {
 	err = s.write(ctx, fmt.Sprintf("claim a device for %q", personID), func(tx bun.Tx) error {
 		var code claimRow
 		err := tx.NewSelect().Model(&code).Where("tenant = ? AND hash = ?", tenant, hex.EncodeToString(hash)).Scan(ctx)
@@ -68,6 +84,11 @@ func (s *Store) Claim(ctx context.Context, tenant string, hash []byte, personID 
 		rev, err := nextRevision(ctx, tx)
 		if err != nil {
 			return err
+		}
+		if first != nil {
+			if err := first(tx, rev); err != nil {
+				return err
+			}
 		}
 		if d.OwnerID != "" && d.OwnerID != personID {
 			e.Detail = "from " + d.OwnerID

@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -53,16 +51,6 @@ func (s *Store) AnswersTo(ctx context.Context, tenant, person, message string) (
 			Rule: r.Rule, RuleHash: r.RuleHash, Topic: fleet.Topic(r.Topic), Note: r.Note, At: fromMS(r.At)}
 	}
 	return out, nil
-}
-
-// ClaimCodeHolds reports whether a claim code with this hash could be used at a moment.
-func (s *Store) ClaimCodeHolds(ctx context.Context, tenant string, hash []byte, at time.Time) (bool, error) {
-	found, err := s.r.NewSelect().Model((*claimRow)(nil)).Where("tenant = ? AND hash = ? AND used_at = 0 AND (expires_at = 0 OR expires_at > ?)",
-		tenant, hex.EncodeToString(hash), toMS(at)).Exists(ctx)
-	if err != nil {
-		return false, fmt.Errorf("look for a claim code: %w", err)
-	}
-	return found, nil
 }
 
 // NameDevice sets what its owner calls a device and where it stands. CodeNotFound: there is no such device.

@@ -137,6 +137,9 @@ func savePeople(ctx context.Context, tx bun.Tx, people []fleet.Person, rev int64
 		if _, err := setExcluded(q, []string{"name", "locale", "zone", "household", "household_rank", "digest_day", "digest_hour", "rev"}).Exec(ctx); err != nil {
 			return fmt.Errorf("people: %w", err)
 		}
+		if err := takeOver(ctx, tx, endpoints, rev, nil); err != nil {
+			return err
+		}
 		if err := insertAll(ctx, tx, endpoints, "endpoints"); err != nil {
 			return err
 		}
@@ -208,7 +211,7 @@ func (s *Store) EditPerson(ctx context.Context, tenant, id string, edit func(*fl
 			return err
 		}
 		if !slices.Equal(before.Endpoints, p.Endpoints) {
-			if err := replaceEndpoints(ctx, tx, &p); err != nil {
+			if err := replaceEndpoints(ctx, tx, &p, rev, events); err != nil {
 				return err
 			}
 		}
@@ -228,12 +231,46 @@ func onePerson(ctx context.Context, tx bun.Tx, tenant, id string) (p fleet.Perso
 	return p, err
 }
 
-func replaceEndpoints(ctx context.Context, tx bun.Tx, p *fleet.Person) error {
+func replaceEndpoints(ctx context.Context, tx bun.Tx, p *fleet.Person, rev int64, because []fleet.SecurityEvent) error {
 	_, err := tx.NewDelete().Model((*endpointRow)(nil)).Where("tenant = ? AND person_id = ?", p.Tenant, p.ID).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("endpoints: %w", err)
 	}
-	return insertAll(ctx, tx, endpointRows(p), "endpoints")
+	rows := endpointRows(p)
+	if err := takeOver(ctx, tx, rows, rev, because); err != nil {
+		return err
+	}
+	return insertAll(ctx, tx, rows, "endpoints")
+}
+
+// takeOver takes addresses that stand for one device (a browser, an app) from whoever had them before: what is sent there is read by
+// who uses it now. Mail addresses and topics may be shared. Who loses one is told of in the security events, by who did because.
+func takeOver(ctx context.Context, tx bun.Tx, rows []endpointRow, rev int64, because []fleet.SecurityEvent) error {
+	for i := range rows {
+		r := &rows[i]
+		if r.Channel != "push" && r.Channel != "fcm" {
+			continue
+		}
+		var lost []string
+		_, err := tx.NewDelete().Model((*endpointRow)(nil)).Where("tenant = ? AND channel IN ('push', 'fcm') AND channel = ? AND address = ? AND person_id <> ?", r.Tenant, r.Channel, r.Address, r.PersonID).
+			Returning("person_id").Exec(ctx, &lost)
+		if err != nil {
+			return fmt.Errorf("endpoints: %w", err)
+		}
+		for _, id := range lost {
+			if _, err := tx.ExecContext(ctx, "UPDATE people SET rev = ? WHERE tenant = ? AND id = ?", rev, r.Tenant, id); err != nil {
+				return fmt.Errorf("endpoints: %w", err)
+			}
+			if len(because) > 0 {
+				e := because[0]
+				e.Action, e.Subject, e.Detail = fleet.ActionEndpointEnd, id, r.Channel+" is now of "+r.PersonID
+				if err := addEvents(ctx, tx, []fleet.SecurityEvent{e}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // saveConsents adds what is new and withdraws what was withdrawn; what is missing in after stays as it is.

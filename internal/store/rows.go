@@ -306,6 +306,7 @@ type inboxRow struct {
 	Locale        string `bun:"locale"`
 	Title         string `bun:"title"`
 	Body          string `bun:"body"`
+	Do            string `bun:"todo"`
 	At            int64  `bun:"at"`
 	ReadAt        int64  `bun:"read_at"`
 	Ref           string `bun:"ref"`
@@ -319,7 +320,7 @@ type inboxRow struct {
 func messageToRow(m *fleet.Message) inboxRow {
 	return inboxRow{Tenant: m.Tenant, ID: m.ID, CaseID: m.CaseID, Serial: m.Device.Serial, PersonID: m.PersonID,
 		Channel: m.Channel, Topic: m.Topic, Kind: string(m.Kind), Severity: int64(m.Severity), Locale: m.Locale,
-		Title: m.Title, Body: m.Body, At: toMS(m.At), ReadAt: toMS(m.ReadAt), Ref: m.Ref, Subject: string(m.Subject), Rule: m.Rule,
+		Title: m.Title, Body: m.Body, Do: m.Do, At: toMS(m.At), ReadAt: toMS(m.ReadAt), Ref: m.Ref, Subject: string(m.Subject), Rule: m.Rule,
 		RuleHash: m.RuleHash, Evidence: toJSON(m.Evidence), Merged: toJSON(m.Merged)}
 }
 
@@ -327,7 +328,7 @@ func (r *inboxRow) message() fleet.Message {
 	m := fleet.Message{ID: r.ID, Tenant: r.Tenant, CaseID: r.CaseID,
 		Device: fleet.DeviceKey{Tenant: r.Tenant, Serial: r.Serial}, PersonID: r.PersonID, Channel: r.Channel,
 		Topic: r.Topic, Kind: fleet.Kind(r.Kind), Severity: severity(r.Severity), Locale: r.Locale, Title: r.Title,
-		Body: r.Body, At: fromMS(r.At), ReadAt: fromMS(r.ReadAt), Ref: r.Ref, Subject: fleet.Topic(r.Subject), Rule: r.Rule, RuleHash: r.RuleHash}
+		Body: r.Body, Do: r.Do, At: fromMS(r.At), ReadAt: fromMS(r.ReadAt), Ref: r.Ref, Subject: fleet.Topic(r.Subject), Rule: r.Rule, RuleHash: r.RuleHash}
 	fromJSON(r.Evidence, &m.Evidence)
 	fromJSON(r.Merged, &m.Merged)
 	return m

@@ -25,6 +25,9 @@ func (r *Renderer) Compose(l Letter) Composed {
 	c := composer{scope: s, templates: r.templates, letter: &l, fallback: &out.Fallback}
 	s.labels = c.label
 	out.Rendered = c.message()
+	if l.Channel == inboxChannel && r.templates != nil {
+		out.Do = c.line()
+	}
 	if l.Topic == EventOrder && r.templates != nil {
 		if text, err := c.run("calendar"); err == nil {
 			out.Calendar = shorten(strings.Join(text, " "), MaxTitle)
@@ -128,6 +131,23 @@ func (c *composer) message() Rendered {
 		title, body = c.digest(title, body)
 	}
 	return Rendered{Title: title, Body: strings.Join(body, "\n\n"), Locale: c.scope.locale.Lang}
+}
+
+// inboxChannel is where messages stand in a list, each with its title and what to do.
+const inboxChannel = "inbox"
+
+// line is what stands under the title in a list: what a lock screen shows there. Without one the title is enough.
+func (c *composer) line() string {
+	l := *c.letter
+	l.Channel = "push"
+	s := *c.scope
+	s.letter, s.gaps = &l, new([]string) // what it misses, the body misses too
+	here := composer{scope: &s, templates: c.templates, letter: &l, fallback: new(string)}
+	text, err := here.run("body")
+	if err != nil {
+		return ""
+	}
+	return strings.Join(text, " ")
 }
 
 // digest adds what the message takes along; without a template for that nothing is lost either.

@@ -82,6 +82,9 @@ func TestGoldenMessages(t *testing.T) {
 						t.Errorf("%s: fallback %q, gaps %q", channel, c.Fallback, c.Gaps)
 					}
 					fmt.Fprintf(&b, "== %s\n%s\n\n%s\n\n", channel, c.Title, c.Body)
+					if channel == "inbox" {
+						fmt.Fprintf(&b, "== in a list\n%s\n\n", c.Do)
+					}
 					if c.Calendar != "" && channel == "inbox" {
 						fmt.Fprintf(&b, "== calendar\n%s\n\n", c.Calendar)
 					}

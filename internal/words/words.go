@@ -52,6 +52,7 @@ type Input struct {
 type Rendered struct {
 	Title  string // 1 to MaxTitle characters
 	Body   string // paragraphs with an empty line between; may be empty
+	Do     string // of the inbox: what to do now, in a line; may be empty
 	Locale string // what was used: "en", "de"
 	// Gaps names the parts of the text (what, why, otherwise, do, cost, clear) of which a sentence was left out or replaced
 	// because a value was not there or the template failed, and "title" when the first line had to be shortened.
@@ -77,6 +78,7 @@ func (s *scope) plain(event string) Rendered {
 			}
 			out.Body += string(p)
 		}
+		out.Do = string(s.slot("do", s.text.Do, ""))
 	}
 	out.Gaps = *s.gaps
 	return out

@@ -84,6 +84,12 @@ ALTER TABLE people ADD COLUMN digest_day BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE people ADD COLUMN digest_hour BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX people_household ON people (tenant, household) WHERE household <> '';
 ALTER TABLE endpoints ADD COLUMN label TEXT NOT NULL DEFAULT '';
+-- What stands for one browser or app is of one person: of those before, the last that was made keeps it.
+DELETE FROM endpoints WHERE channel IN ('push', 'fcm') AND EXISTS (SELECT 1 FROM endpoints o JOIN people a ON a.tenant = o.tenant AND a.id = o.person_id
+    JOIN people b ON b.tenant = endpoints.tenant AND b.id = endpoints.person_id
+    WHERE o.tenant = endpoints.tenant AND o.channel = endpoints.channel AND o.address = endpoints.address
+    AND (a.rev > b.rev OR a.rev = b.rev AND (o.person_id > endpoints.person_id OR o.person_id = endpoints.person_id AND o.position > endpoints.position)));
+CREATE UNIQUE INDEX endpoints_device ON endpoints (tenant, channel, address) WHERE channel IN ('push', 'fcm');
 
 CREATE TABLE consents (
     tenant       TEXT   NOT NULL,
@@ -195,6 +201,7 @@ ALTER TABLE inbox ADD COLUMN rule TEXT NOT NULL DEFAULT '';
 ALTER TABLE inbox ADD COLUMN rule_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE inbox ADD COLUMN evidence TEXT NOT NULL DEFAULT ''; -- JSON
 ALTER TABLE inbox ADD COLUMN merged TEXT NOT NULL DEFAULT ''; -- JSON
+ALTER TABLE inbox ADD COLUMN todo TEXT NOT NULL DEFAULT ''; -- what to do now, in a line
 
 -- A household's contact budget: a row for each message that took a place.
 CREATE TABLE contacts (
@@ -258,6 +265,7 @@ DROP INDEX cases_one_open;
 UPDATE cases SET state = 'open' WHERE state IN ('new', 'in_progress', 'waiting', 'reopened');
 UPDATE cases SET state = 'resolved' WHERE state IN ('watching', 'closed');
 CREATE UNIQUE INDEX cases_one_open ON cases (tenant, serial, problem) WHERE state <> 'resolved';
+ALTER TABLE inbox DROP COLUMN todo;
 ALTER TABLE inbox DROP COLUMN merged;
 ALTER TABLE inbox DROP COLUMN evidence;
 ALTER TABLE inbox DROP COLUMN rule_hash;
@@ -276,6 +284,7 @@ ALTER TABLE deliveries DROP COLUMN ref;
 ALTER TABLE outbox DROP COLUMN done_at;
 ALTER TABLE outbox DROP COLUMN about;
 ALTER TABLE outbox DROP COLUMN ref;
+DROP INDEX endpoints_device;
 ALTER TABLE endpoints DROP COLUMN label;
 ALTER TABLE people DROP COLUMN digest_hour;
 ALTER TABLE people DROP COLUMN digest_day;

@@ -29,7 +29,7 @@ type letterRow struct {
 	Sign  sign
 	Show  bool // the sign is worth a word
 	Title string
-	Lead  string // what to do: the paragraph of the message that says so
+	Lead  string // what to do now
 	URL   string
 	New   bool
 }
@@ -218,7 +218,7 @@ func (s *Site) sameHome(tenant, a, b string) bool {
 }
 
 func (s *Site) letterRow(v *visit, m *fleet.Message) letterRow {
-	row := letterRow{visit: v, At: m.At, Sign: v.severitySign(m.Severity), Title: m.Title, Lead: doPart(m.Body), New: m.ReadAt.IsZero(),
+	row := letterRow{visit: v, At: m.At, Sign: v.severitySign(m.Severity), Title: m.Title, Lead: m.Do, New: m.ReadAt.IsZero(),
 		URL: "/m/" + s.seal.Sign(seal.Claim{Purpose: seal.Message, Tenant: m.Tenant, Subject: m.ID, Person: m.PersonID, Expires: v.Now.Add(linkTime)})}
 	if allClear(m.Topic) {
 		row.Sign, row.Lead = v.goodSign(), ""
@@ -229,20 +229,6 @@ func (s *Site) letterRow(v *visit, m *fleet.Message) letterRow {
 
 func allClear(event string) bool {
 	return event == fleet.EventCleared || event == fleet.EventIncidentFixed || event == fleet.EventConfirmedFixed
-}
-
-// doPart is the paragraph of a message that says what to do: the fourth of five parts, so the third of a body without costs, the
-// one before the last of a longer one. A shorter body is a single thing to say.
-func doPart(body string) string {
-	parts := paragraphs(body)
-	switch len(parts) {
-	case 0:
-		return ""
-	case 1, 2, 3:
-		return parts[len(parts)-1]
-	default:
-		return parts[2]
-	}
 }
 
 func paragraphs(body string) []string {
