@@ -16,7 +16,7 @@ func (c *Cases) Answer(ctx context.Context, a fleet.Answer) error {
 		return fleet.Errorf(fleet.CodeInvalid, "verdict %.40q of person %q on message %q, a note of %d bytes: want one of %v and at most %d bytes",
 			a.Verdict, a.PersonID, a.MessageID, len(a.Note), fleet.Verdicts(), maxNote)
 	}
-	k, err := c.store.Case(ctx, a.Tenant, a.CaseID)
+	k, err := c.standsFor(ctx, a.Tenant, a.CaseID)
 	if err != nil {
 		return err
 	}
@@ -27,6 +27,7 @@ func (c *Cases) Answer(ctx context.Context, a fleet.Answer) error {
 	if err != nil {
 		return err
 	}
+	a.CaseID = k.ID
 	return c.deciding(ctx, func() ([]fleet.Change, bool, error) {
 		k, err := c.store.Case(ctx, a.Tenant, a.CaseID)
 		if err != nil {
@@ -48,6 +49,17 @@ func (c *Cases) Answer(ctx context.Context, a fleet.Answer) error {
 		}
 		return []fleet.Change{e.close()}, true, nil
 	})
+}
+
+// standsFor is the case, or the one that took it in.
+func (c *Cases) standsFor(ctx context.Context, tenant, id string) (k *fleet.Case, err error) {
+	for range maxHops {
+		if k, err = c.store.Case(ctx, tenant, id); err != nil || k.MergedInto == "" {
+			return k, err
+		}
+		id = k.MergedInto
+	}
+	return k, nil
 }
 
 // beyond does what an answer asks of others. They bear being asked twice for the same message.

@@ -273,5 +273,13 @@ func (c *Cases) edit(k *fleet.Case, actor string, at time.Time) *edit {
 	e := &edit{cfg: c.cfg, now: at.Truncate(time.Millisecond), actor: actor, before: *k, c: *k}
 	e.c.Episodes = slices.Clone(k.Episodes)
 	e.c.SplitOff = maps.Clone(k.SplitOff)
+	if c.deps.Incidents != nil {
+		e.match = c.deps.Incidents.Match
+	}
+	if c.deps.Devices != nil {
+		if d, ok := c.deps.Devices.Device(k.Device); ok {
+			e.owned = d.OwnedSince
+		}
+	}
 	return e
 }

@@ -2,6 +2,7 @@ package cases
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -25,6 +26,11 @@ func (e *edit) runClocks() {
 	case was.Version == 0 || !was.State.Open() || !was.Live:
 		k.ClockFrom, k.AckedAt, k.AckBy, k.ResolveBy, k.PausedAt = now, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		k.Escalated, k.ClockSeen, k.AckLate, k.FixLate = 0, time.Time{}, false, false
+	case k.ClockFrom.IsZero(): // it was opened by a version that had no clocks
+		k.ClockFrom = now
+		if slices.Contains(taken, k.State) {
+			e.taken()
+		}
 	case k.Severity > was.Severity && k.PausedAt.IsZero():
 		k.ClockFrom, k.ClockSeen = now, time.Time{}
 	default:

@@ -34,7 +34,10 @@ type decision struct {
 func (c Config) Decide(current *fleet.Case, f fleet.Finding, now time.Time, around Around) (fleet.Change, string, bool) {
 	// Cases are stored to the millisecond; with anything finer a redelivered finding would look newer than itself.
 	f.OpenedAt, f.At = f.OpenedAt.Truncate(time.Millisecond).UTC(), f.At.Truncate(time.Millisecond).UTC()
-	d := decision{edit: edit{cfg: c, now: now.Truncate(time.Millisecond), actor: actorRules, received: f.Received}, f: f, around: around}
+	d := decision{edit: edit{cfg: c, now: now.Truncate(time.Millisecond), actor: actorRules, received: f.Received, match: around.Match}, f: f, around: around}
+	if around.Device != nil {
+		d.owned = around.Device.OwnedSince
+	}
 	if current != nil {
 		if reason := applied(current, f); reason != "" {
 			return fleet.Change{}, reason, false
@@ -81,7 +84,13 @@ func episodeOf(c *fleet.Case, findingID string) int {
 // isNewProblem says whether a case was over so long ago that an unknown episode is not the same problem. An
 // end whose beginning is not known is history and begins nothing. A case's id is made of its opening time: it has to differ.
 func (c Config) isNewProblem(was *fleet.Case, f *fleet.Finding) bool {
-	if was.State.Open() || episodeOf(was, f.ID) >= 0 || f.Phase == fleet.Cleared || !f.OpenedAt.After(was.OpenedAt) || proving(was, f) {
+	if was.State.Open() || f.Phase == fleet.Cleared || proving(was, f) {
+		return false
+	}
+	if i := episodeOf(was, f.ID); i >= 0 { // somebody looked, found nothing and closed the case: that was then
+		return was.State == fleet.CaseClosed && was.MergedInto == "" && f.Live && f.Severity > was.Episodes[i].Severity && f.At.After(was.ClosedAt)
+	}
+	if !f.OpenedAt.After(was.OpenedAt) {
 		return false
 	}
 	switch {
@@ -105,9 +114,12 @@ func proving(was *fleet.Case, f *fleet.Finding) bool {
 // begin makes a new case. It remembers how far the earlier one had come, so that what is delivered again is not taken for
 // something new, and takes over episodes that never ended: their next records are looked for here.
 func (d *decision) begin() {
-	f := d.f
-	d.c = fleet.Case{ID: fleet.ID("case", f.Device.Tenant, f.Device.Serial, f.Problem, fmt.Sprint(f.OpenedAt.UnixMilli())),
-		Device: f.Device, Problem: f.Problem, State: fleet.CaseNew, OpenedAt: f.OpenedAt, SeenUntil: d.before.SeenUntil}
+	f, opened := d.f, d.f.OpenedAt
+	if episodeOf(&d.before, f.ID) >= 0 {
+		opened = f.At // the earlier case has the episode's own time
+	}
+	d.c = fleet.Case{ID: fleet.ID("case", f.Device.Tenant, f.Device.Serial, f.Problem, fmt.Sprint(opened.UnixMilli())),
+		Device: f.Device, Problem: f.Problem, State: fleet.CaseNew, OpenedAt: opened, SeenUntil: d.before.SeenUntil}
 	d.c.SplitOff = d.before.SplitOff
 	for _, e := range d.before.Episodes {
 		if e.ClearedAt.IsZero() {
@@ -170,11 +182,12 @@ func (d *decision) settle() {
 	if d.around.Quiet.By != "" {
 		d.c.Snooze = d.around.Quiet
 	}
-	if d.around.Match == nil || d.c.IncidentID != "" {
+	if d.match == nil {
 		return
 	}
-	if d.c.IncidentID = d.around.Match(&d.c); d.c.IncidentID != "" {
-		d.audit(string(verbAdopt), d.c.IncidentID)
+	if id := d.match(&d.c); id != "" && id != d.c.IncidentID {
+		d.c.IncidentID = id
+		d.audit(string(verbAdopt), id)
 	}
 }
 

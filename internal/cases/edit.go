@@ -39,9 +39,11 @@ type edit struct {
 	cfg      Config
 	now      time.Time
 	actor    string
-	received time.Time  // of the telemetry that led to it; zero: none did
-	before   fleet.Case // zero when the case is new
-	c        fleet.Case // as it becomes
+	received time.Time                // of the telemetry that led to it; zero: none did
+	match    func(*fleet.Case) string // the open incident that a case belongs to; nil: there are none
+	owned    time.Time                // since when its device is its owner's; zero: since ever
+	before   fleet.Case               // zero when the case is new
+	c        fleet.Case               // as it becomes
 
 	audited  []fleet.Audit
 	outbox   []fleet.OutboxRow

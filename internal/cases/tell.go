@@ -2,6 +2,7 @@ package cases
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -51,6 +52,9 @@ func (e *edit) tellOpen(live bool, opened, about time.Time, cause string) (why s
 	if !plain {
 		return e.c.CauseRule + " explains it"
 	}
+	if live && !about.Before(e.owned) {
+		e.newOwner()
+	}
 	topic := fleet.TopicOf(kind, severity)
 	switch {
 	case topic == "":
@@ -59,7 +63,7 @@ func (e *edit) tellOpen(live bool, opened, about time.Time, cause string) (why s
 		return "nobody is told while the device uploads its past"
 	case e.c.Snooze.Holds(e.now, severity) && severity < fleet.Danger:
 		return "the case is snoozed"
-	case e.c.IncidentID != "" && topic != fleet.TopicSafety:
+	case e.covered() && topic != fleet.TopicSafety:
 		return e.tellIncident(severity, about)
 	case !e.c.ToldAny, severity > e.c.Told && (e.c.AllClear || e.c.IncidentID != ""):
 		e.asked(severity)
@@ -76,13 +80,29 @@ func (e *edit) tellOpen(live bool, opened, about time.Time, cause string) (why s
 }
 
 func (e *edit) asked(s fleet.Severity) {
-	e.c.Told, e.c.ToldAny, e.c.AllClear, e.c.BackAt = max(e.c.Told, s), true, false, time.Time{}
+	e.c.Told, e.c.ToldAny, e.c.AllClear, e.c.BackAt, e.c.ToldAt = max(e.c.Told, s), true, false, time.Time{}, e.now
+}
+
+// newOwner forgets what the owner before was told, and what he did not want to hear: the present one was told nothing.
+func (e *edit) newOwner() {
+	if !e.c.ToldAny || e.c.ToldAt.IsZero() || !e.c.ToldAt.Before(e.owned) {
+		return
+	}
+	e.c.Told, e.c.ToldAny, e.c.AllClear, e.c.BackAt = fleet.Info, false, false, time.Time{}
+	if strings.HasPrefix(e.c.Snooze.By, byOwner+":") {
+		e.c.Snooze = fleet.Snooze{}
+	}
+}
+
+// covered says whether an incident speaks for the case. One that is over does not.
+func (e *edit) covered() bool {
+	return e.c.IncidentID != "" && (e.match == nil || e.match(&e.c) != "")
 }
 
 // tellIncident asks for the one message of the incident that a case is a child of, once for each case.
 func (e *edit) tellIncident(s fleet.Severity, about time.Time) (why string) {
 	why = "it is part of an incident"
-	if !e.c.ToldAny {
+	if !e.c.ToldAny || e.c.AllClear {
 		e.asked(s)
 		e.incidentMessage(about)
 	}

@@ -111,6 +111,7 @@ type CaseCare struct {
 	PartnerID  string    `json:"partner_id,omitempty"` // who was, or is, sent: the same partner when the symptom is back
 	OrderID    string    `json:"order_id,omitempty"`   // its last work order
 	Proof      Proof     `json:"proof,omitzero"`
+	ToldAt     time.Time `json:"told_at,omitzero"`    // when a message to the owner was asked for last
 	AckedAt    time.Time `json:"acked_at,omitzero"`   // when somebody first took it on
 	AckBy      time.Time `json:"ack_by,omitzero"`     // until when it is to be taken on; zero: no such promise
 	ResolveBy  time.Time `json:"resolve_by,omitzero"` // until when it is to be resolved, moved by each pause

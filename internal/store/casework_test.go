@@ -1,8 +1,11 @@
 package store
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"aftercare/internal/fleet"
 )
@@ -130,5 +133,24 @@ func TestSeveralCasesAreOneTransaction(t *testing.T) {
 		if c.Count != 1 || c.Version != 1 {
 			t.Errorf("%+v", c)
 		}
+	}
+}
+
+// TestTheNewestDeliveriesOfACase: of a case that was told of very often the end is what decides whom an all-clear is for.
+func TestTheNewestDeliveriesOfACase(t *testing.T) {
+	s := open(t)
+	must(t, s.write(t.Context(), "fill", func(tx bun.Tx) error {
+		for i := range 1005 {
+			id := fmt.Sprintf("row-%04d", i)
+			if err := saveDelivery(t.Context(), tx, "demo", id, fleet.Delivery{OutboxID: id, CaseID: "c1", PersonID: "anna", Channel: "inbox", State: "sent", At: time.UnixMilli(int64(i + 1))}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	sent, err := s.CaseDeliveries(t.Context(), "demo", "c1")
+	must(t, err)
+	if n := len(sent); n != 1000 || sent[0].OutboxID != "row-0005" || sent[n-1].OutboxID != "row-1004" {
+		t.Errorf("%d, from %q", n, sent[0].OutboxID)
 	}
 }

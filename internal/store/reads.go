@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,9 +76,11 @@ func (s *Store) CaseAudit(ctx context.Context, tenant, caseID string) ([]fleet.A
 	return out, nil
 }
 
-// CaseDeliveries returns what became of a case's messages, oldest first, at most 1,000.
+// CaseDeliveries returns what became of a case's messages, oldest first, of more than 1,000 the newest.
 func (s *Store) CaseDeliveries(ctx context.Context, tenant, caseID string) ([]fleet.Delivery, error) {
-	return s.deliveries(ctx, "at, outbox_id", 1000, "tenant = ? AND case_id = ?", tenant, caseID)
+	out, err := s.deliveries(ctx, "at DESC, outbox_id DESC", 1000, "tenant = ? AND case_id = ?", tenant, caseID)
+	slices.Reverse(out)
+	return out, err
 }
 
 // RecentDeliveries returns what became of a tenant's messages on every channel, newest first.
