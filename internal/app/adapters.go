@@ -178,6 +178,14 @@ func (f found) Next(ctx context.Context) ([]fleet.Finding, func(context.Context)
 // desk is what agents do, as the pages see it.
 type desk struct{ c *cases.Cases }
 
+func (d desk) Do(ctx context.Context, a fleet.CaseAct) error { return d.c.Do(ctx, a) }
+
+// Can asks the table of states.
+func (d desk) Can(state fleet.CaseState, verb fleet.CaseVerb) bool {
+	_, err := cases.Next(state, verb, "agent:")
+	return err == nil
+}
+
 func (d desk) Acknowledge(ctx context.Context, tenant, caseID, actor string) error {
 	return d.c.Acknowledge(ctx, cases.Action{Tenant: tenant, CaseID: caseID, Actor: actor, At: time.Now()})
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 
 	"aftercare/internal/fleet"
 )
@@ -16,14 +14,78 @@ const casesPerPage = 50
 
 var caseKinds = []fleet.Kind{fleet.KindSafety, fleet.KindFault, fleet.KindMaintenance, fleet.KindUsage, fleet.KindExperience}
 
+// caseFilter is what the list of cases shows, as its address says it.
+type caseFilter struct {
+	Show     string // empty: open cases; "all", or a state
+	Kind     fleet.Kind
+	Who      string // assignee: "nobody", or a name
+	Incident string // "any", "none" or an incident's id
+	Snoozed  string // "hide", "only"
+	Severity string
+	Overdue  bool
+}
+
+func filterOf(q url.Values) caseFilter {
+	return caseFilter{Show: q.Get("show"), Kind: fleet.Kind(q.Get("kind")), Who: q.Get("who"), Incident: q.Get("incident"), Snoozed: q.Get("snoozed"),
+		Severity: q.Get("severity"), Overdue: q.Get("overdue") != ""}
+}
+
+func (f *caseFilter) any() bool { return *f != caseFilter{} }
+
+// open reports whether only open cases are asked for: these are in memory.
+func (f *caseFilter) open() bool {
+	return f.Show == "" || fleet.CaseState(f.Show).Open() && f.Show != "all"
+}
+
+func (f *caseFilter) states() []fleet.CaseState {
+	switch f.Show {
+	case "":
+		return openStates
+	case "all":
+		return nil
+	}
+	return []fleet.CaseState{fleet.CaseState(f.Show)}
+}
+
+// fits reports whether a case is shown.
+func (f *caseFilter) fits(v *view, c *fleet.Case) bool {
+	if st := f.states(); st != nil && !slices.Contains(st, c.State) {
+		return false
+	}
+	switch {
+	case f.Kind != "" && c.Kind != f.Kind, f.Severity != "" && c.Severity.String() != f.Severity, f.Overdue && !late(c, v.Now):
+		return false
+	case f.Who == "nobody" && c.Assignee != "", f.Who != "" && f.Who != "nobody" && c.Assignee != "agent:"+f.Who:
+		return false
+	case f.Incident == "any" && c.IncidentID == "", f.Incident == "none" && c.IncidentID != "":
+		return false
+	case f.Incident != "" && f.Incident != "any" && f.Incident != "none" && c.IncidentID != f.Incident:
+		return false
+	}
+	quiet := c.Snooze.Holds(v.Now, c.Severity)
+	return f.Snoozed == "" || f.Snoozed == "hide" && !quiet || f.Snoozed == "only" && quiet
+}
+
 type casesPage struct {
 	*view
-	Rows       []caseRow
-	All        bool
-	Kind       fleet.Kind
-	Kinds      []fleet.Kind
-	Prev, Next string
-	Filtered   bool
+	Rows     []caseRow
+	Filter   caseFilter
+	Filtered bool
+	Next     string
+	Selects  []selectBox // of the filter
+	Bulk     bulkForm
+}
+
+// selectBox is one choice of a filter.
+type selectBox struct {
+	Name, Label string
+	Options     []option
+}
+
+// bulkForm is what can be done with several cases at once.
+type bulkForm struct {
+	Whats, Snoozes, Outcomes, Agents []option
+	Back                             string // the list's query, for the way back
 }
 
 func (s *Web) caseList(w http.ResponseWriter, r *http.Request) error {
@@ -34,337 +96,227 @@ func (s *Web) caseList(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	v := s.view(w, r, "cases")
 	v.Title = v.T("nav.cases")
-	p := casesPage{view: v, All: q.Get("show") == "all", Kind: fleet.Kind(q.Get("kind")), Kinds: caseKinds}
-	p.Filtered = p.All || p.Kind != ""
-	f := fleet.CaseFilter{Tenant: s.cfg.Tenant, Kind: p.Kind, Limit: casesPerPage + 1, After: q.Get("after"), ByTime: p.All}
-	if !p.All {
-		f.States = openStates
-	}
-	cases, err := s.deps.Cases.Cases(r.Context(), f)
+	p := casesPage{view: v, Filter: filterOf(q)}
+	p.Filtered = p.Filter.any()
+	cases, last, err := s.caseSlice(r.Context(), v, snap, &p.Filter, q.Get("after"))
 	if err != nil {
 		return err
 	}
-	if len(cases) > casesPerPage {
-		cases = cases[:casesPerPage]
-		next := url.Values{"after": {cases[casesPerPage-1].ID}}
-		for _, k := range []string{"show", "kind"} {
-			if q.Get(k) != "" {
-				next.Set(k, q.Get(k))
-			}
+	if last != "" {
+		next := r.URL.Query()
+		for _, k := range []string{"lang", "fragment"} {
+			next.Del(k)
 		}
+		next.Set("after", last)
 		p.Next = "?" + next.Encode()
 	}
-	p.Rows = s.caseRows(r.Context(), v, snap, cases)
+	p.Rows = underCauses(s.caseRows(r.Context(), v, snap, cases))
+	p.selects(snap)
+	p.Bulk = bulkForm{Snoozes: v.snoozes(), Outcomes: v.outcomes(), Agents: v.agents(snap, ""), Back: v.Query}
+	for _, verb := range bulkVerbs {
+		p.Bulk.Whats = append(p.Bulk.Whats, option{Value: string(verb), Text: v.T("bulk." + string(verb))})
+	}
 	return s.render(w, r, http.StatusOK, "cases", p)
 }
 
-type casePage struct {
-	*view
-	Row       caseRow
-	Case      fleet.Case
-	Done      string
-	Chart     *figure
-	NoData    bool
-	Evidence  []evidenceRow
-	AsOf      time.Time
-	Told      []messageRow
-	Others    []channelState // deliveries whose text is not kept: webhooks and what was never sent
-	Audit     []auditRow
-	Outcome   string
-	Outcomes  []option
-	CanAck    bool
-	Open      bool
-	Cover     string
-	Device    *fleet.Device
-	Label     string
-	Rule      string
-	Hash      string
-	Code      *fleet.FaultCode
-	CodeWords [3]string // meaning, cause, remedy
+// caseSlice is one page of cases, and the case after which the next one begins. Open ones are in memory, with every filter; of the others SQL knows
+// states and kinds, and what else is asked for is left out of each page.
+func (s *Web) caseSlice(ctx context.Context, v *view, snap *snapshot, f *caseFilter, after string) (out []fleet.Case, last string, err error) {
+	all := snap.open
+	if !f.open() {
+		all, err = s.deps.Cases.Cases(ctx, fleet.CaseFilter{Tenant: s.cfg.Tenant, States: f.states(), Kind: f.Kind, Limit: casesPerPage + 1, After: after, ByTime: true})
+		if err != nil {
+			return nil, "", err
+		}
+		if len(all) > casesPerPage {
+			all = all[:casesPerPage]
+			last = all[casesPerPage-1].ID
+		}
+	}
+	for i := range all {
+		if f.fits(v, &all[i]) {
+			out = append(out, all[i])
+		}
+	}
+	if !f.open() {
+		return out, last, nil
+	}
+	if after != "" { // one that is gone meanwhile: from the beginning
+		out = out[1+slices.IndexFunc(out, func(c fleet.Case) bool { return c.ID == after }):]
+	}
+	if len(out) > casesPerPage {
+		out = out[:casesPerPage]
+		last = out[casesPerPage-1].ID
+	}
+	return out, last, nil
 }
 
-type option struct{ Value, Text string }
-
-type evidenceRow struct {
-	Label, Value, Normal, Limit string
-	At                          time.Time
-}
-
-type auditRow struct {
-	At            time.Time
-	Actor, Action string
-	Detail        string
-}
-
-// outcomes are what an agent may close a case with; they feed the rules' record, so the list is short and fixed. A duplicate is
-// merged into another case, which needs more than a choice.
-var outcomes = func() (out []string) {
-	for _, o := range fleet.Outcomes() {
-		if o != fleet.OutcomeDuplicate {
-			out = append(out, string(o))
+// underCauses puts the symptoms of a problem under it, where both are on the page.
+func underCauses(rows []caseRow) []caseRow {
+	cause := func(c *fleet.Case) int {
+		if c.CauseRule == "" {
+			return -1
+		}
+		return slices.IndexFunc(rows, func(r caseRow) bool {
+			return r.Case.ID != c.ID && r.Case.Device == c.Device && r.Case.CauseRule == "" && hasRule(&r.Case, c.CauseRule)
+		})
+	}
+	var out []caseRow
+	under := make([][]caseRow, len(rows))
+	top := make([]bool, len(rows))
+	for i := range rows {
+		if j := cause(&rows[i].Case); j >= 0 {
+			rows[i].Symptom = true
+			under[j] = append(under[j], rows[i])
+		} else {
+			top[i] = true
+		}
+	}
+	for i := range rows {
+		if top[i] {
+			out = append(append(out, rows[i]), under[i]...)
 		}
 	}
 	return out
-}()
-
-func (s *Web) loadCase(ctx context.Context, r *http.Request) (*fleet.Case, error) {
-	if err := s.ours(r.PathValue("tenant")); err != nil {
-		return nil, err
-	}
-	return s.deps.Cases.Case(ctx, s.cfg.Tenant, r.PathValue("id"))
 }
 
-func (s *Web) caseOne(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	c, err := s.loadCase(ctx, r)
-	if err != nil {
+// selects are the choices of the filter.
+func (p *casesPage) selects(snap *snapshot) {
+	f := &p.Filter
+	box := func(name, have string, options ...option) {
+		for i := range options {
+			options[i].Selected = options[i].Value == have
+		}
+		p.Selects = append(p.Selects, selectBox{name, p.T("filter." + name), options})
+	}
+	states := []option{{Value: "", Text: p.T("filter.open")}}
+	for _, st := range append(fleet.OpenStates(), fleet.ClosedStates()...) {
+		states = append(states, option{Value: string(st), Text: p.StateWord(st)})
+	}
+	box("show", f.Show, append(states, option{Value: "all", Text: p.T("filter.allcases")})...)
+	kinds := []option{{Value: "", Text: p.T("filter.all")}}
+	for _, k := range caseKinds {
+		kinds = append(kinds, option{Value: string(k), Text: p.KindWord(k)})
+	}
+	box("kind", string(f.Kind), kinds...)
+	sevs := []option{{Value: "", Text: p.T("filter.all")}}
+	for _, sev := range severities {
+		sevs = append(sevs, option{Value: sev.String(), Text: p.Loc.Severity(sev).Word})
+	}
+	box("severity", f.Severity, sevs...)
+	who := []option{{Value: "", Text: p.T("filter.anybody")}, {Value: "nobody", Text: p.T("filter.nobody")}}
+	who = append(who, p.agents(snap, "")...)
+	if f.Who != "" && !slices.ContainsFunc(who, func(o option) bool { return o.Value == f.Who }) {
+		who = append(who, option{Value: f.Who, Text: f.Who})
+	}
+	box("who", f.Who, who...)
+	incident := []option{{Value: "", Text: p.T("filter.all")}, {Value: "any", Text: p.T("filter.incident.any")}, {Value: "none", Text: p.T("filter.incident.none")}}
+	if f.Incident != "" && f.Incident != "any" && f.Incident != "none" {
+		incident = append(incident, option{Value: f.Incident, Text: p.T("filter.incident.one")})
+	}
+	box("incident", f.Incident, incident...)
+	box("snoozed", f.Snoozed, option{Value: "", Text: p.T("filter.snoozed.all")}, option{Value: "hide", Text: p.T("filter.snoozed.hide")}, option{Value: "only", Text: p.T("filter.snoozed.only")})
+}
+
+// severities, the worst first.
+var severities = []fleet.Severity{fleet.Danger, fleet.Fault, fleet.Due, fleet.Watch, fleet.Info}
+
+// bulkVerbs are what can be done with several cases at once.
+var bulkVerbs = []fleet.CaseVerb{fleet.VerbTake, fleet.VerbAssign, fleet.VerbSnooze, fleet.VerbResolve, fleet.VerbClose}
+
+// maxBulk is how many cases one form can name.
+const maxBulk = 200
+
+type bulkPage struct {
+	*view
+	What   string
+	Good   int
+	Rows   []bulkRow
+	Back   string
+	Failed bool
+}
+
+// bulkRow is what became of one case.
+type bulkRow struct {
+	caseRow
+	Said string
+	OK   bool
+}
+
+// bulk does the same with each of several cases and says for each how it went. One that fails stops no other.
+func (s *Web) bulk(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(w, r, false); err != nil {
 		return err
 	}
+	v := s.view(w, r, "cases")
+	verb, ids := fleet.CaseVerb(r.PostForm.Get("do")), r.PostForm["case"]
+	if !slices.Contains(bulkVerbs, verb) || len(ids) > maxBulk {
+		return fleet.Errorf(fleet.CodeInvalid, "%q with %d cases", verb, len(ids))
+	}
+	a, wrong := s.actOf(v, r, verb)
+	if len(ids) == 0 {
+		wrong = "refused.nocase"
+	}
+	back := url.Values{}
+	if q, err := url.ParseQuery(strings.TrimPrefix(r.PostForm.Get("back"), "?")); err == nil {
+		back = q
+	}
+	p := bulkPage{view: v, What: v.T("bulk." + string(verb)), Back: "/cases"}
+	if len(back) > 0 {
+		p.Back += "?" + back.Encode()
+	}
+	v.Title, v.Path, v.LiveURL, v.Query = p.What, "/cases", "", ""
+	status := http.StatusOK
+	if wrong != "" {
+		p.What, p.Failed, status = v.T(wrong), true, http.StatusBadRequest
+		return s.render(w, r, status, "bulk", p)
+	}
+	results := make(map[string]error, len(ids))
+	for _, id := range ids {
+		if err := r.Context().Err(); err != nil {
+			return err
+		}
+		a.Tenant, a.CaseID = s.cfg.Tenant, id
+		results[id] = s.deps.Agent.Do(r.Context(), a)
+	}
+	s.fleet.forget()
+	if err := p.rows(r.Context(), s, ids, results, verb); err != nil {
+		return err
+	}
+	return s.render(w, r, status, "bulk", p)
+}
+
+func (p *bulkPage) rows(ctx context.Context, s *Web, ids []string, results map[string]error, verb fleet.CaseVerb) error {
 	snap, err := s.fleet.get(ctx)
 	if err != nil {
 		return err
 	}
-	v := s.view(w, r, "cases")
 	people := s.names(ctx)
-	d := snap.device(c.Device.Serial)
-	p := casePage{view: v, Case: *c, Row: s.caseRow(ctx, v, snap, people, *c), Device: d, Label: s.label(c.Model, v.Loc.Lang),
-		CanAck: c.State == fleet.CaseNew || c.State == fleet.CaseReopened, Open: c.State.Open(), Rule: c.Rule}
-	v.Title = p.Row.Title
-	if done := r.URL.Query().Get("done"); done == "acknowledge" || done == "resolve" || done == "comment" {
-		p.Done = v.T("done." + done)
-	}
-	for _, o := range outcomes {
-		p.Outcomes = append(p.Outcomes, option{o, v.orHuman("outcome.", o)})
-	}
-	if c.Outcome != "" {
-		p.Outcome = v.orHuman("outcome.", string(c.Outcome))
-	}
-	if d != nil {
-		p.Cover = upperFirst(v.Loc.Cover(v.Now, d.WarrantyUntil))
-	}
-	if err := p.history(ctx, s, snap, people); err != nil {
-		return err
-	}
-	p.evidence(ctx, s, d)
-	return s.render(w, r, http.StatusOK, "case", p)
-}
-
-// history is the case's audit trail and what its owner was told.
-func (p *casePage) history(ctx context.Context, s *Web, snap *snapshot, people *names) error {
-	tenant := p.Case.Device.Tenant
-	audit, err := s.deps.Stories.CaseAudit(ctx, tenant, p.Case.ID)
-	if err != nil {
-		return err
-	}
-	for _, a := range audit {
-		p.Audit = append(p.Audit, auditRow{a.At, p.actor(a.Actor, people), upperFirst(p.actionWord(a.Action)), a.Detail})
-	}
-	sent, err := s.deps.Stories.CaseDeliveries(ctx, tenant, p.Case.ID)
-	if err != nil {
-		return err
-	}
-	texts := map[string]fleet.Message{}
-	for id := range recipients(sent) {
-		inbox, err := s.deps.Mail.Inbox(ctx, tenant, id, 200)
+	for _, id := range ids {
+		res, seen := results[id]
+		if !seen {
+			continue // named twice
+		}
+		delete(results, id)
+		c, err := s.deps.Cases.Case(ctx, s.cfg.Tenant, id)
 		if err != nil {
-			return err
+			c = &fleet.Case{ID: id, Device: fleet.DeviceKey{Tenant: s.cfg.Tenant}, State: fleet.CaseClosed}
 		}
-		for _, m := range inbox {
-			if m.CaseID == p.Case.ID {
-				texts[m.ID] = m
-				p.Told = append(p.Told, s.messageRow(p.view, snap, people, m))
-			}
+		row := bulkRow{caseRow: s.caseRow(ctx, p.view, snap, people, *c), OK: res == nil, Said: p.T("bulk.ok")}
+		switch code := fleet.CodeOf(res); {
+		case res == nil:
+			p.Good++
+		case code == fleet.CodeConflict || code == fleet.CodeInvalid:
+			row.Said = s.refusal(p.view, c, verb, code)
+		case code == fleet.CodeNotFound:
+			row.Said = p.T("err.404.why")
+		case code == fleet.CodeBusy:
+			row.Said = p.T("err.503.why")
+		default:
+			s.log.Error("bulk action", "case", id, "err", res)
+			row.Said = p.T("err.500.why")
 		}
-	}
-	for _, d := range sent {
-		ch := p.channel(d)
-		if m, ok := texts[d.OutboxID]; ok {
-			p.attach(m.ID, ch)
-		} else {
-			p.Others = append(p.Others, ch)
-		}
+		p.Rows = append(p.Rows, row)
 	}
 	return nil
-}
-
-func recipients(sent []fleet.Delivery) map[string]bool {
-	out := map[string]bool{}
-	for _, d := range sent {
-		if d.PersonID != "" {
-			out[d.PersonID] = true
-		}
-	}
-	return out
-}
-
-func (p *casePage) attach(id string, ch channelState) {
-	for i := range p.Told {
-		if p.Told[i].ID == id {
-			p.Told[i].Channels = append(p.Told[i].Channels, ch)
-		}
-	}
-}
-
-func (v *view) channel(d fleet.Delivery) channelState {
-	st := knownDelivery(d.State)
-	word := v.T("delivery." + st)
-	if st == "other" {
-		word = humanise(d.State)
-	}
-	ch := d.Channel
-	if ch == "" {
-		ch = "message"
-	}
-	return channelState{Channel: v.orHuman("channel.", ch), State: st, Word: word, Reason: d.Reason, At: d.At}
-}
-
-func (v *view) actor(a string, people *names) string {
-	kind, id, _ := strings.Cut(a, ":")
-	switch kind {
-	case "rules":
-		return v.T("actor.rules")
-	case "owner":
-		return people.name(id)
-	case "agent":
-		if id == deskActor {
-			return v.T("actor.desk")
-		}
-		return id
-	default:
-		return a
-	}
-}
-
-// evidence shows what made the rule fire: the table, and the chart of the field it is about.
-func (p *casePage) evidence(ctx context.Context, s *Web, d *fleet.Device) {
-	if len(p.Case.Episodes) == 0 {
-		return
-	}
-	ep := p.Case.Episodes[len(p.Case.Episodes)-1]
-	p.Hash = ep.RuleHash
-	m, ok := s.deps.Models.Model(p.Case.Model)
-	if !ok {
-		m = &fleet.Model{ID: p.Case.Model}
-	}
-	for _, ev := range ep.Evidence {
-		p.Evidence = append(p.Evidence, p.evidenceRow(ev, m))
-		if ev.At.After(p.AsOf) {
-			p.AsOf = ev.At
-		}
-		if ev.Name == "code" {
-			p.faultCode(m, ev.Text)
-		}
-	}
-	field := chartField(m, ep.Evidence)
-	if d == nil || field == nil {
-		return
-	}
-	to := p.Now
-	if !p.Open && !p.Case.ClosedAt.IsZero() {
-		to = minTime(p.Now, p.Case.ClosedAt.Add(6*time.Hour))
-	}
-	lead := max(24*time.Hour, to.Sub(ep.OpenedAt)/2)
-	from := maxTime(ep.OpenedAt.Add(-lead), to.Add(-14*24*time.Hour))
-	if !to.After(from) {
-		from = to.Add(-24 * time.Hour)
-	}
-	every := max(10*time.Minute, (to.Sub(from) / 300).Truncate(time.Minute))
-	ctx, cancel := context.WithTimeout(ctx, seriesPatience)
-	defer cancel()
-	f, err := s.figure(ctx, p.view, series{id: "evidence", device: d, model: m, field: field, from: from, to: to,
-		every: every, cases: []fleet.Case{p.Case}, only: true, last: ""})
-	if err != nil {
-		s.log.Warn("series of case", "case", p.Case.ID, "err", err)
-		p.NoData = true
-		return
-	}
-	p.Chart = &f
-}
-
-func (p *casePage) faultCode(m *fleet.Model, code string) {
-	for i := range m.FaultCodes {
-		if fc := &m.FaultCodes[i]; fc.Code == code {
-			l := p.Loc.Lang
-			p.Code, p.CodeWords = fc, [3]string{fc.Meaning.In(l), fc.Cause.In(l), fc.Remedy.In(l)}
-		}
-	}
-}
-
-// chartField is the field the evidence is about: the first that has a limit, else the first that is a number of the
-// profile, else the first of the profile's charts.
-func chartField(m *fleet.Model, evs []fleet.Evidence) *fleet.FieldSpec {
-	for _, limit := range []bool{true, false} {
-		for i := range evs {
-			if evs[i].HasLimit != limit {
-				continue
-			}
-			for j := range m.Fields {
-				if f := &m.Fields[j]; f.Type != fleet.String && about(&evs[i], f.Name) {
-					return f
-				}
-			}
-		}
-	}
-	if len(m.Chart) > 0 {
-		return m.Field(m.Chart[0])
-	}
-	return nil
-}
-
-func (v *view) evidenceRow(ev fleet.Evidence, m *fleet.Model) evidenceRow {
-	row := evidenceRow{Label: v.evidenceLabel(ev.Name, m), At: ev.At, Value: ev.Text}
-	if ev.Text == "" {
-		row.Value = v.Value(ev.Value, ev.Unit)
-		if f := m.Field(ev.Name); f != nil && f.Type == fleet.Boolean {
-			row.Value = v.Loc.YesNo(ev.Value != 0)
-		}
-	}
-	if ev.HasNormal {
-		row.Normal = v.Value(ev.Normal, ev.Unit)
-	}
-	if ev.HasLimit {
-		row.Limit = v.Value(ev.Limit, ev.Unit)
-	}
-	return row
-}
-
-var callPattern = regexp.MustCompile(`^(avg|min|max|sum|count|prev|delta|rate|age)\(\s*([A-Za-z0-9_.]+)\s*(?:,\s*"([0-9]+)([smhdw])"\s*)?\)$`)
-
-// evidenceLabel says a field or a call on one in words: `avg(drain_s, "24h")` is "Draining time, average of 24 h". Anything
-// more stays the expression it is.
-func (v *view) evidenceLabel(name string, m *fleet.Model) string {
-	if f := m.Field(name); f != nil {
-		return v.fieldLabel(f)
-	}
-	if name == "code" {
-		return v.T("evidence.code")
-	}
-	call := callPattern.FindStringSubmatch(name)
-	if call == nil {
-		return name
-	}
-	label := upperFirst(humanise(call[2]))
-	if f := m.Field(call[2]); f != nil {
-		label = v.fieldLabel(f)
-	}
-	label += ", " + v.T("call."+call[1])
-	if n, err := strconv.Atoi(call[3]); err == nil {
-		unit := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}[call[4]]
-		label += " " + strings.ReplaceAll(v.T("call.window"), "#", age(time.Duration(n)*unit, v.L))
-	}
-	return label
-}
-
-func minTime(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

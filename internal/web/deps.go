@@ -20,10 +20,20 @@ type (
 		Cases(ctx context.Context, f fleet.CaseFilter) ([]fleet.Case, error)
 		Case(ctx context.Context, tenant, id string) (*fleet.Case, error)
 	}
-	// Stories reads what happened to a case, oldest first.
+	// Stories reads what happened to a case, oldest first. Attachments come without their content.
 	Stories interface {
 		CaseAudit(ctx context.Context, tenant, caseID string) ([]fleet.Audit, error)
 		CaseDeliveries(ctx context.Context, tenant, caseID string) ([]fleet.Delivery, error)
+		CaseAnswers(ctx context.Context, tenant, caseID string) ([]fleet.Answer, error)
+		Attachments(ctx context.Context, tenant, caseID string) ([]fleet.Attachment, error)
+		Attachment(ctx context.Context, tenant, caseID, id string) (fleet.Attachment, error)
+	}
+	// Homes answers from memory who lives with somebody, who pays for what a case is about, and who could be sent.
+	Homes interface {
+		HouseholdOf(tenant, personID string) (fleet.Household, bool)
+		Cover(d *fleet.Device, at time.Time, c *fleet.Case) fleet.Cover
+		PartnersFor(d *fleet.Device) []*fleet.Partner
+		Partner(tenant, id string) (*fleet.Partner, bool)
 	}
 	// Devices reads the registry: a page of devices and how many there are in all; a person.
 	Devices interface {
@@ -76,11 +86,36 @@ type (
 	Teller interface {
 		Render(in words.Input) words.Rendered
 	}
-	// Agent is what a person at the desk can do with a case. Errors carry a fleet code.
+	// Agent is what a person at the desk can do with a case. Do answers CodeConflict for what the table of states refuses; Can
+	// asks the table beforehand.
 	Agent interface {
-		Acknowledge(ctx context.Context, tenant, caseID, actor string) error
-		Resolve(ctx context.Context, tenant, caseID, actor, outcome, note string) error
-		Comment(ctx context.Context, tenant, caseID, actor, text string) error
+		Do(ctx context.Context, a fleet.CaseAct) error
+		Can(state fleet.CaseState, verb fleet.CaseVerb) bool
+	}
+	// Dispatcher sends service partners and calls them off; Orders lists work orders, newest first. Book returns the order that
+	// is open already, if there is one; CodeNotFound: there is nobody to send.
+	Dispatcher interface {
+		Book(ctx context.Context, v Visit) (fleet.Order, error)
+		Cancel(ctx context.Context, tenant, id, by, reason string, at time.Time) error
+		Orders(ctx context.Context, f fleet.OrderFilter) ([]fleet.Order, error)
+	}
+	// Incidents reads and changes incidents; RefDeliveries are what became of the messages about one, oldest first. A version is what
+	// the agent saw: CodeConflict when somebody else changed it since. Of one to declare, tenant, problem, model, firmware, batch,
+	// title, news and next are given.
+	Incidents interface {
+		Incidents(ctx context.Context, f fleet.IncidentFilter) ([]fleet.Incident, error)
+		Incident(ctx context.Context, tenant, id string) (*fleet.Incident, error)
+		IncidentAudit(ctx context.Context, tenant, id string) ([]fleet.Audit, error)
+		IncidentCases(ctx context.Context, tenant, id string, limit int) ([]fleet.Case, error)
+		RefDeliveries(ctx context.Context, tenant, ref string) ([]fleet.Delivery, error)
+		DeclareIncident(ctx context.Context, i fleet.Incident, actor, why string) (*fleet.Incident, error)
+		EditIncident(ctx context.Context, tenant, id string, version int64, e fleet.IncidentEdit, actor, why string) error
+		FixIncident(ctx context.Context, tenant, id string, version int64, actor, why string) error
+		CloseIncident(ctx context.Context, tenant, id string, version int64, actor, why string) error
+	}
+	// Composer says what an owner would be sent; words.Renderer is one.
+	Composer interface {
+		Compose(l words.Letter) words.Composed
 	}
 	// Feed is the live feed of notices. The channel is closed when the subscriber was too slow or the feed ends; cancel may
 	// be called more than once. Hub is one.
@@ -95,7 +130,18 @@ type Pulse struct {
 	LastReading time.Time // receipt time of the last one; zero: none yet
 }
 
-// Deps is what New is given. All are required but Registerer and Now.
+// Visit is what somebody who books a visit says.
+type Visit struct {
+	Tenant, CaseID string
+	PartnerID      string    // empty: the best that serves the device
+	From, To       time.Time // when; zero: the partner is asked for the next time that is usual
+	Part           string    // to bring along; may be empty
+	Note           string
+	By             string // "agent:<name>"
+	At             time.Time
+}
+
+// Deps is what New is given. All are required but Dispatcher, Registerer and Now.
 type Deps struct {
 	Cases      Cases
 	Stories    Stories
@@ -108,7 +154,11 @@ type Deps struct {
 	Commander  Commander
 	Links      Links
 	Care       Care
+	Homes      Homes
 	Agent      Agent
+	Dispatcher Dispatcher // nil: visits are not booked here
+	Incidents  Incidents
+	Composer   Composer
 	Feed       Feed
 	Teller     Teller
 	Log        *slog.Logger

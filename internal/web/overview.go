@@ -132,7 +132,8 @@ type messageRow struct {
 
 type channelState struct {
 	Channel string
-	State   string // sent, held, skipped, dead, other
+	Topic   string // what the message was about, for the machine
+	State   string // sent, held, skipped, merged, dead, other
 	Word    string
 	Reason  string
 	At      time.Time

@@ -20,7 +20,7 @@ import (
 // pages are the parsed templates by page: each with the layout and the shared parts.
 type pages map[string]*template.Template
 
-var pageNames = []string{"overview", "devices", "device", "cases", "case", "person", "messages", "quarantine", "error"}
+var pageNames = []string{"overview", "devices", "device", "cases", "case", "bulk", "incidents", "incident", "declare", "person", "messages", "quarantine", "error"}
 
 var funcs = template.FuncMap{
 	"zonename":  func(t time.Time) string { return t.Format("MST (-07:00)") },
@@ -38,7 +38,7 @@ func langQuery(query, lang string) (template.URL, error) {
 }
 
 func parsePages() (pages, error) {
-	shared, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+	shared, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/desk.html")
 	if err != nil {
 		return nil, fmt.Errorf("parse templates: %w", err)
 	}

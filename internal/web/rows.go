@@ -26,6 +26,13 @@ type caseRow struct {
 	Resolved   bool
 	Assignee   string
 	HideDevice bool // on the device's own page
+	SLA        sla
+	Symptom    bool   // of the problem in the row above
+	Because    string // the rule of which it is a symptom, in words
+	Snoozed    string // until when
+	Incident   string // the page of its incident
+	Waits      string
+	Pick       bool // in a form that takes several
 }
 
 // deviceRow is one device as one line of a list.
@@ -112,7 +119,15 @@ func (s *Web) title(c *fleet.Case, d *fleet.Device, v *view) string {
 	return upperFirst(humanise(c.Problem))
 }
 
+// caseRow is a case with the last thing that happened to it.
 func (s *Web) caseRow(ctx context.Context, v *view, snap *snapshot, people *names, c fleet.Case) caseRow {
+	row := s.caseLine(v, snap, people, c)
+	row.Last, row.LastAt = s.lastThing(ctx, v, people, &c)
+	return row
+}
+
+// caseLine is a case without asking what happened to it last: long lists of many cases say where each stands.
+func (s *Web) caseLine(v *view, snap *snapshot, people *names, c fleet.Case) caseRow {
 	row := caseRow{view: v, Case: c, State: severityState(c.Severity), URL: caseURL(&c), DeviceURL: deviceURL(c.Device),
 		Device: c.Device.Serial, Resolved: !c.State.Open()}
 	if row.Resolved {
@@ -129,7 +144,23 @@ func (s *Web) caseRow(ctx context.Context, v *view, snap *snapshot, people *name
 	if c.Assignee != "" {
 		row.Assignee = v.actor(c.Assignee, people)
 	}
-	row.Last, row.LastAt = s.lastThing(ctx, v, people, &c)
+	row.SLA = v.sla(&c)
+	if c.CauseRule != "" {
+		row.Because = humanise(c.CauseRule)
+	}
+	if c.MergedInto != "" {
+		row.URL = "/cases/" + c.Device.Tenant + "/" + c.MergedInto
+	}
+	if c.IncidentID != "" {
+		row.Incident = "/incidents/" + c.Device.Tenant + "/" + c.IncidentID
+	}
+	if c.State.Open() && c.Snooze.Holds(v.Now, c.Severity) {
+		row.Snoozed = v.snoozeWords(c.Snooze)
+	}
+	if c.State == fleet.CaseWaiting {
+		row.Waits = v.orHuman("wait.", c.WaitingFor)
+	}
+	row.Last, row.LastAt = v.StateWord(c.State), c.UpdatedAt
 	return row
 }
 
@@ -173,7 +204,7 @@ func (v *view) fate(d fleet.Delivery, people *names) string {
 
 func knownDelivery(st string) string {
 	switch st {
-	case "sent", "held", "skipped", "dead":
+	case "sent", "held", "skipped", "merged", "dead":
 		return st
 	}
 	return "other"

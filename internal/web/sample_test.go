@@ -31,6 +31,8 @@ type sample struct {
 	historyErr error
 	agentErr   error
 	done       []string // what agents did
+	acts       []fleet.CaseAct
+	desk       deskSample
 }
 
 var friday = time.Date(2025, 11, 21, 19, 4, 0, 0, time.UTC)
@@ -114,6 +116,7 @@ func newSample() *sample {
 	s.device("FR-0002").Name = "Freezer in the pantry"
 	s.addCases()
 	s.addDoors()
+	s.addDesk()
 	return s
 }
 
@@ -370,21 +373,6 @@ func (s *sample) Refusals() ([]fleet.Refusal, map[string]uint64) { return s.refu
 
 func (s *sample) Pulse() Pulse {
 	return Pulse{PerMinute: 21.6, LastReading: s.now.Add(-4 * time.Second)}
-}
-
-func (s *sample) Acknowledge(_ context.Context, _, id, actor string) error {
-	s.done = append(s.done, "acknowledge "+id+" "+actor)
-	return s.agentErr
-}
-
-func (s *sample) Resolve(_ context.Context, _, id, actor, outcome, note string) error {
-	s.done = append(s.done, "resolve "+id+" "+actor+" "+outcome+" "+note)
-	return s.agentErr
-}
-
-func (s *sample) Comment(_ context.Context, _, id, actor, text string) error {
-	s.done = append(s.done, "comment "+id+" "+actor+" "+text)
-	return s.agentErr
 }
 
 func (s *sample) renderer() *words.Renderer {

@@ -13,7 +13,7 @@ func textOf(key string, l lang) string {
 }
 
 // texts are the words of the pages, English and German. Keys ending in ".1" are the singular; # is a number or a name.
-var texts = merge(frameTexts, deskTexts, caseTexts, doorTexts)
+var texts = merge(frameTexts, deskTexts, caseTexts, workTexts, storyTexts, doorTexts)
 
 func merge(parts ...map[string][2]string) map[string][2]string {
 	all := map[string][2]string{}

@@ -12,7 +12,8 @@
     const fresh = new DOMParser().parseFromString(html, "text/html");
     for (const region of document.querySelectorAll("[data-region]")) {
       const next = fresh.getElementById(region.id);
-      if (!next || next.innerHTML === region.innerHTML || region.contains(document.activeElement) && /INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName)) continue;
+      if (!next || next.innerHTML === region.innerHTML || region.contains(document.activeElement) && /INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName)
+        || region.querySelector("input[type=checkbox]:checked")) continue; // somebody is choosing
       const known = new Set([...region.querySelectorAll("[data-key]")].map((e) => e.dataset.key));
       const open = new Set([...region.querySelectorAll("details[open]")].map((e) => e.id));
       const focus = region.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
@@ -61,11 +62,27 @@
   addEventListener("pageshow", connect);
   if (url) setInterval(() => { if (!document.hidden) soon(); }, REFRESH);
 
-  // j and k go through the rows of the lists, enter opens one, / goes to the search field.
+  // j and k go through the rows of the lists, enter opens one, x ticks it, a takes it on (on a case's own page: that case), / goes to the
+  // search field.
   let at = -1;
+  const rowNow = () => { const e = document.activeElement; return e && e.closest ? e.closest("[data-row]") : null; };
+  const takeOn = () => {
+    const row = rowNow(), bulk = document.getElementById("bulk"), box = row && row.querySelector("input[name=case]");
+    if (box && bulk) {
+      for (const other of bulk.querySelectorAll("input[name=case]")) other.checked = other === box;
+      bulk.elements.namedItem("do").value = "acknowledge";
+      bulk.requestSubmit();
+      return;
+    }
+    const button = document.querySelector("[data-key-a]");
+    if (button) button.click();
+  };
   document.addEventListener("keydown", (e) => {
-    if (e.ctrlKey || e.metaKey || e.altKey || /INPUT|SELECT|TEXTAREA/.test(e.target.tagName)) return;
+    const typing = /INPUT|SELECT|TEXTAREA/.test(e.target.tagName) && e.target.type !== "checkbox";
+    if (e.ctrlKey || e.metaKey || e.altKey || typing) return;
     if (e.key === "/") { const q = document.querySelector("input[type=search]"); if (q) { e.preventDefault(); q.focus(); } return; }
+    if (e.key === "a") { takeOn(); return; }
+    if (e.key === "x") { const row = rowNow(), box = row && row.querySelector("input[name=case]"); if (box) box.checked = !box.checked; return; }
     if (e.key !== "j" && e.key !== "k") return;
     const rows = [...document.querySelectorAll("[data-row] .row-link")];
     if (!rows.length) return;
