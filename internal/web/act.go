@@ -50,7 +50,7 @@ func (s *Web) act(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := s.view(w, r, "cases")
-	a, wrong := s.actOf(v, r, verb)
+	a, wrong := s.actOf(r, verb)
 	if wrong != "" {
 		return s.showCase(w, r, v, c, http.StatusBadRequest, v.T(wrong))
 	}
@@ -109,7 +109,7 @@ func (s *Web) refusal(v *view, c *fleet.Case, verb fleet.CaseVerb, code fleet.Co
 }
 
 // actOf reads an action's form. wrong names the text of what is missing.
-func (s *Web) actOf(v *view, r *http.Request, verb fleet.CaseVerb) (a fleet.CaseAct, wrong string) {
+func (s *Web) actOf(r *http.Request, verb fleet.CaseVerb) (a fleet.CaseAct, wrong string) {
 	f := r.PostForm
 	a = fleet.CaseAct{Do: verb, Actor: "agent:" + deskActor, Note: note(r), At: s.now()}
 	switch verb {

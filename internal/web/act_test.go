@@ -222,8 +222,9 @@ func TestBulkSaysHowEachWent(t *testing.T) {
 // TestFormsOfOthersAreRefused: no page elsewhere can send any of the desk's forms. (SEC-17)
 func TestFormsOfOthersAreRefused(t *testing.T) {
 	f := newFixture(t)
-	paths := []string{"/cases/bulk", "/incidents", "/incidents/demo/inc-open/edit", "/incidents/demo/inc-open/fix", "/incidents/demo/inc-open/close",
-		"/cases/demo/case-waits/visit", "/cases/demo/case-waits/visit/cancel"}
+	paths := make([]string, 0, 30)
+	paths = append(paths, "/cases/bulk", "/incidents", "/incidents/demo/inc-open/edit", "/incidents/demo/inc-open/fix", "/incidents/demo/inc-open/close",
+		"/cases/demo/case-waits/visit", "/cases/demo/case-waits/visit/cancel")
 	for _, v := range deskVerbs {
 		paths = append(paths, "/cases/demo/case-waits/"+string(v))
 	}

@@ -107,14 +107,14 @@ func (s *Web) showCase(w http.ResponseWriter, r *http.Request, v *view, c *fleet
 	if c.Outcome != "" {
 		p.Outcome = v.orHuman("outcome.", string(c.Outcome))
 	}
-	p.facts(s, people, snap)
+	p.facts(s, people)
 	if err := p.neighbours(ctx, s, snap); err != nil {
 		return err
 	}
 	if err := p.orders(ctx, s); err != nil {
 		return err
 	}
-	if err := p.history(ctx, s, snap, people); err != nil {
+	if err := p.history(ctx, s, people); err != nil {
 		return err
 	}
 	p.evidence(ctx, s, d)
@@ -126,7 +126,7 @@ func (s *Web) showCase(w http.ResponseWriter, r *http.Request, v *view, c *fleet
 }
 
 // facts are the people and who pays.
-func (p *casePage) facts(s *Web, people *names, snap *snapshot) {
+func (p *casePage) facts(s *Web, people *names) {
 	d := p.Device
 	if d == nil {
 		return

@@ -189,17 +189,20 @@ func (p *casesPage) selects(snap *snapshot) {
 		}
 		p.Selects = append(p.Selects, selectBox{name, p.T("filter." + name), options})
 	}
-	states := []option{{Value: "", Text: p.T("filter.open")}}
+	states := make([]option, 0, 10)
+	states = append(states, option{Value: "", Text: p.T("filter.open")})
 	for _, st := range append(fleet.OpenStates(), fleet.ClosedStates()...) {
 		states = append(states, option{Value: string(st), Text: p.StateWord(st)})
 	}
 	box("show", f.Show, append(states, option{Value: "all", Text: p.T("filter.allcases")})...)
-	kinds := []option{{Value: "", Text: p.T("filter.all")}}
+	kinds := make([]option, 0, 1+len(caseKinds))
+	kinds = append(kinds, option{Value: "", Text: p.T("filter.all")})
 	for _, k := range caseKinds {
 		kinds = append(kinds, option{Value: string(k), Text: p.KindWord(k)})
 	}
 	box("kind", string(f.Kind), kinds...)
-	sevs := []option{{Value: "", Text: p.T("filter.all")}}
+	sevs := make([]option, 0, 1+len(severities))
+	sevs = append(sevs, option{Value: "", Text: p.T("filter.all")})
 	for _, sev := range severities {
 		sevs = append(sevs, option{Value: sev.String(), Text: p.Loc.Severity(sev).Word})
 	}
@@ -253,7 +256,7 @@ func (s *Web) bulk(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(bulkVerbs, verb) || len(ids) > maxBulk {
 		return fleet.Errorf(fleet.CodeInvalid, "%q with %d cases", verb, len(ids))
 	}
-	a, wrong := s.actOf(v, r, verb)
+	a, wrong := s.actOf(r, verb)
 	if len(ids) == 0 {
 		wrong = "refused.nocase"
 	}

@@ -11,7 +11,7 @@ import (
 func TestIncidentSaysItsEvidence(t *testing.T) {
 	f := newFixture(t)
 	body := f.get(t, "/incidents/demo/inc-open")
-	for _, want := range []string{"7 of 18 devices had it within 7 days.", "Normally it would be about 0.4.", "about once in 300,000 times", "Tom Hughes", "opened", "quiet hours until 07:00", "One person",
+	for _, want := range []string{"7 of 18 devices had it within about seven days.", "Normally it would be about 0.4.", "about once in 300,000 times", "Tom Hughes", "opened", "quiet hours until 07:00", "One person",
 		"/cases/demo/case-child", "the maker answered", "opened by the numbers"} {
 		if !strings.Contains(strings.ReplaceAll(strings.ToLower(body), "\u00a0", " "), strings.ToLower(want)) {
 			t.Errorf("lacks %q", want)

@@ -48,7 +48,7 @@ const (
 )
 
 // history is the case's timeline, newest first.
-func (p *casePage) history(ctx context.Context, s *Web, snap *snapshot, people *names) error {
+func (p *casePage) history(ctx context.Context, s *Web, people *names) error {
 	tenant, id := p.Case.Device.Tenant, p.Case.ID
 	audit, err := s.deps.Stories.CaseAudit(ctx, tenant, id)
 	if err != nil {
@@ -197,7 +197,7 @@ func (p *casePage) told(ctx context.Context, s *Web, people *names, sent []fleet
 		p.Told = p.Told || d.State == "sent"
 		w := p.way(d, from+i)
 		m, has := texts[d.OutboxID]
-		j := slices.IndexFunc(p.Timeline[from:], func(e event) bool { return e.sameAs(p.view, people, d) })
+		j := slices.IndexFunc(p.Timeline[from:], func(e event) bool { return e.sameAs(people, d) })
 		if j < 0 {
 			e := event{At: d.At, Kind: "message", Title: p.about(d.Topic)}
 			if d.PersonID != "" {
@@ -216,7 +216,7 @@ func (p *casePage) told(ctx context.Context, s *Web, people *names, sent []fleet
 }
 
 // sameAs reports whether a delivery belongs to a message that is in the timeline already.
-func (e *event) sameAs(v *view, people *names, d *fleet.Delivery) bool {
+func (e *event) sameAs(people *names, d *fleet.Delivery) bool {
 	if e.Kind != "message" || d.At.Sub(e.At).Abs() > sameMessage || (e.To == nil) != (d.PersonID == "") {
 		return false
 	}
