@@ -50,6 +50,13 @@ const ownerID = "owner-1"
 // settleFleet registers one owner and the devices. env is more of the server's settings ("AFTERCARE_MODELS=folder").
 func settleFleet(t testing.TB, dir string, devices []fleet.Device, env ...string) household {
 	t.Helper()
+	owner := fleet.Person{ID: ownerID, Tenant: tenant, Name: "Ada Test", Locale: "en-GB", Zone: "Europe/London", Household: "h-1"}
+	return settlePeople(t, dir, []fleet.Person{owner}, devices, env...)
+}
+
+// settlePeople registers people and devices.
+func settlePeople(t testing.TB, dir string, people []fleet.Person, devices []fleet.Device, env ...string) household {
+	t.Helper()
 	cfg, problems := config.Load("", append([]string{"AFTERCARE_DATA=" + dir}, env...), nil)
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -67,8 +74,7 @@ func settleFleet(t testing.TB, dir string, devices []fleet.Device, env ...string
 	if err != nil {
 		t.Fatal(err)
 	}
-	owner := fleet.Person{ID: ownerID, Tenant: tenant, Name: "Ada Test", Locale: "en-GB", Zone: "Europe/London", Household: "h-1"}
-	if err := reg.SavePeople(t.Context(), []fleet.Person{owner}); err != nil {
+	if err := reg.SavePeople(t.Context(), people); err != nil {
 		t.Fatal(err)
 	}
 	secrets, err := reg.Import(t.Context(), devices)

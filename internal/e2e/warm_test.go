@@ -18,7 +18,7 @@ import (
 )
 
 // pack writes a rule pack for one model into folder; each rule is an id and the rest of its YAML in flow style, without texts.
-func pack(t *testing.T, folder, name, model string, rules ...string) {
+func pack(t testing.TB, folder, name, model string, rules ...string) {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "pack: %s\napplies: {models: [%s]}\nrules:\n", name, model)

@@ -170,7 +170,7 @@ type authority struct {
 	file string
 }
 
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t testing.TB) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -193,7 +193,7 @@ func newAuthority(t *testing.T) *authority {
 }
 
 // issue returns a certificate for a name or an IP address, valid until then.
-func (a *authority) issue(t *testing.T, host string, until time.Time) tls.Certificate {
+func (a *authority) issue(t testing.TB, host string, until time.Time) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -214,7 +214,7 @@ func (a *authority) issue(t *testing.T, host string, until time.Time) tls.Certif
 }
 
 // Certificate returns a good certificate for a host and the file of the authority that issued it.
-func Certificate(t *testing.T, host string) (cert tls.Certificate, caFile string) {
+func Certificate(t testing.TB, host string) (cert tls.Certificate, caFile string) {
 	t.Helper()
 	a := newAuthority(t)
 	return a.issue(t, host, time.Now().Add(time.Hour)), a.file
