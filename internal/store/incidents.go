@@ -189,14 +189,14 @@ func (s *Store) IncidentAudit(ctx context.Context, tenant, id string) ([]fleet.A
 // IncidentCases returns the cases that are children of an incident, newest first.
 func (s *Store) IncidentCases(ctx context.Context, tenant, id string, limit int) ([]fleet.Case, error) {
 	return s.manyCases(ctx, fmt.Sprintf("cases of incident %q", id), func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("tenant = ? AND incident_id = ?", tenant, id).OrderExpr("opened_at DESC, id").Limit(limitOr(limit))
+		return q.Where(ofIncident, tenant, id).OrderExpr("opened_at DESC, id").Limit(limitOr(limit))
 	})
 }
 
 // IncidentOpenCases returns those of its children that are open, oldest first.
 func (s *Store) IncidentOpenCases(ctx context.Context, tenant, id string, limit int) ([]fleet.Case, error) {
 	return s.manyCases(ctx, fmt.Sprintf("open cases of incident %q", id), func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("tenant = ? AND incident_id = ?", tenant, id).Where("state IN (?)", bun.List(fleet.OpenStates())).
+		return q.Where(ofIncident, tenant, id).Where("state IN (?)", bun.List(fleet.OpenStates())).
 			OrderExpr("opened_at, id").Limit(limitOr(limit))
 	})
 }
@@ -236,7 +236,7 @@ func (s *Store) manyCases(ctx context.Context, op string, where func(*bun.Select
 func (s *Store) IncidentTold(ctx context.Context, tenant, id, topic string) ([]fleet.Told, error) {
 	var out []fleet.Told
 	err := s.r.NewSelect().Table("deliveries").ColumnExpr("person_id, MIN(case_id) AS case_id").
-		Where("tenant = ? AND ref = ? AND topic = ? AND state IN ('sent', 'merged') AND person_id <> ''", tenant, id, topic).
+		Where(byRef+" AND topic = ? AND state IN ('sent', 'merged') AND person_id <> ''", tenant, id, topic).
 		GroupExpr("person_id").OrderExpr("person_id").Scan(ctx, &out)
 	if err != nil {
 		return nil, fmt.Errorf("who was told of incident %q: %w", id, err)

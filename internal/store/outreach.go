@@ -215,20 +215,22 @@ func (s *Store) MarkDelivery(ctx context.Context, tenant, outboxID, what string,
 }
 
 func markDelivery(ctx context.Context, tx bun.Tx, tenant, id, what string, marks []string, at time.Time) error {
-	q := tx.NewUpdate().Model((*deliveryRow)(nil))
-	for _, m := range marks {
-		q = q.Set("? = CASE WHEN ? = 0 THEN ? ELSE ? END", bun.Ident(m), bun.Ident(m), toMS(at), bun.Ident(m))
+	mark := func(which string, args ...any) *bun.UpdateQuery {
+		q := tx.NewUpdate().Model((*deliveryRow)(nil)).Where(which, args...)
+		for _, m := range marks {
+			q = q.Set("? = CASE WHEN ? = 0 THEN ? ELSE ? END", bun.Ident(m), bun.Ident(m), toMS(at), bun.Ident(m))
+		}
+		if slices.Contains(marks, "acted_at") {
+			q = q.Set("acted = ?", what)
+		}
+		return q
 	}
-	if slices.Contains(marks, "acted_at") {
-		q = q.Set("acted = ?", what)
-	}
-	person := tx.NewSelect().Model((*deliveryRow)(nil)).Column("person_id").Where("tenant = ? AND outbox_id = ?", tenant, id)
-	res, err := q.Where("tenant = ?", tenant).Where("outbox_id = ? OR person_id = (?) AND state = ? AND reason = ?", id, person, stateMerged, "with "+id).Exec(ctx)
-	if err != nil {
+	var persons []string
+	if _, err := mark(itself, tenant, id).Returning("person_id").Exec(ctx, &persons); err != nil {
 		return err
 	}
-	n, err := res.RowsAffected()
-	if err != nil || n > 0 {
+	if len(persons) > 0 {
+		_, err := mark(alongside, tenant, persons[0], stateMerged, "with "+id).Exec(ctx)
 		return err
 	}
 	// The page of a message has the message's id, which need not be that of one of its deliveries.
@@ -239,10 +241,19 @@ func markDelivery(ctx context.Context, tx bun.Tx, tenant, id, what string, marks
 	return err
 }
 
+// Which deliveries a receipt is about, and those about an incident or a work order; children of an incident. Indexes lead to each:
+// SQLite takes one that leaves out what is empty only for a question that says so too.
+const (
+	itself     = "tenant = ? AND outbox_id = ?"
+	alongside  = "tenant = ? AND person_id = ? AND state = ? AND reason = ?"
+	byRef      = "tenant = ? AND ref = ? AND ref <> ''"
+	ofIncident = "tenant = ? AND incident_id = ? AND incident_id <> ''"
+)
+
 // RefDeliveries returns what became of the messages about an incident or a work order, oldest first.
 func (s *Store) RefDeliveries(ctx context.Context, tenant, ref string) ([]fleet.Delivery, error) {
 	if ref == "" {
 		return nil, errors.New("deliveries by reference: there is none")
 	}
-	return s.deliveries(ctx, "at, outbox_id", 1000, "tenant = ? AND ref = ?", tenant, ref)
+	return s.deliveries(ctx, "at, outbox_id", 1000, byRef, tenant, ref)
 }

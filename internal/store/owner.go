@@ -21,7 +21,7 @@ func (s *Store) Message(ctx context.Context, tenant, person, id string) (*fleet.
 	}
 	if len(list) == 0 {
 		var copies []deliveryRow
-		err := s.r.NewSelect().Model(&copies).Where("outbox_id = ? AND person_id = ? AND (case_id <> '' OR ref <> '')", id, person).OrderExpr("at DESC").Limit(1).Scan(ctx)
+		err := s.r.NewSelect().Model(&copies).Where(itself+" AND person_id = ? AND (case_id <> '' OR ref <> '')", tenant, id, person).OrderExpr("at DESC").Limit(1).Scan(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("message %q: %w", id, err)
 		}

@@ -16,7 +16,7 @@ DROP INDEX cases_one_open;
 -- One case per problem: a second writer that opens or reopens another one meets this and decides again.
 CREATE UNIQUE INDEX cases_one_open ON cases (tenant, serial, problem) WHERE state NOT IN ('resolved', 'watching', 'closed');
 CREATE INDEX cases_device ON cases (tenant, serial, opened_at);
-CREATE INDEX cases_incident ON cases (tenant, incident_id) WHERE incident_id <> '';
+CREATE INDEX cases_incident ON cases (tenant, incident_id, opened_at) WHERE incident_id <> '';
 CREATE INDEX cases_model ON cases (tenant, model, problem, opened_at);
 
 CREATE TABLE case_attachments (
