@@ -102,3 +102,13 @@ func TestAClosedFalseAlarmThatGetsDangerous(t *testing.T) {
 		t.Error("nobody hears of the danger")
 	}
 }
+
+// TestAVisitThatDoesNotHelp: what an owner asks for is not refused because nobody is sent now; agents see it.
+func TestAVisitThatDoesNotHelp(t *testing.T) {
+	b := &booker{err: fleet.Errorf(fleet.CodeConflict, "it belongs to an incident")}
+	d := newDesk(t, "e#0 opened fault @0", func(d *Deps) { d.Booker = b }).until(1)
+	must(t, d.c.Answer(t.Context(), answerOf(d, fleet.VerdictBook, 10)))
+	if k := d.now(); k.WaitingFor != fleet.WaitPartner || !strings.Contains(strings.Join(d.m.notified(), " "), "visit_wanted") {
+		t.Errorf("%+v, %v", k.CaseCare, d.m.notified())
+	}
+}

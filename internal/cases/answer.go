@@ -69,7 +69,8 @@ func (c *Cases) beyond(ctx context.Context, k *fleet.Case, a fleet.Answer) (*fle
 		return nil, c.deps.Wishes.Stop(ctx, a)
 	case a.Verdict == fleet.VerdictBook && c.deps.Booker != nil && k.State.Open():
 		o, err := c.deps.Booker.Book(ctx, k, a)
-		if fleet.CodeOf(err) == fleet.CodeNotFound { // nobody to send: agents look for somebody
+		switch fleet.CodeOf(err) {
+		case fleet.CodeNotFound, fleet.CodeConflict: // nobody to send, or a visit does not help now: agents see to the wish
 			return nil, nil //nolint:nilnil // "none" is an answer here
 		}
 		return &o, err

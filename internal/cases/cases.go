@@ -69,7 +69,8 @@ type Incidents interface {
 	Match(c *fleet.Case) string
 }
 
-// Booker sends somebody: it finds the partner and makes the work order. CodeNotFound: there is nobody to send.
+// Booker sends somebody: it finds the partner and makes the work order. CodeNotFound: there is nobody to send; CodeConflict:
+// a visit does not help, as in an incident.
 type Booker interface {
 	Book(ctx context.Context, c *fleet.Case, a fleet.Answer) (fleet.Order, error)
 }
