@@ -131,6 +131,26 @@ func TestWrongTypesHideNothing(t *testing.T) {
 	}
 }
 
+// TestMistakesInLists: what is wrong in an item of a list is named with its line and with what to write instead.
+func TestMistakesInLists(t *testing.T) {
+	path := file(t, "cases:\n  sla:\n    - fault acknowledge 24h\n    - fault ack 24h\npush:\n  hosts: [\"https://push.example.org/x\"]\nntfy: {full: yes please}\n"+
+		"email: {port: many}\noutreach:\n  operations:\n    - email ops@example.org\n    - {chanel: ntfy, address: x}\n")
+	_, problems := Load(path, nil, nil)
+	var got strings.Builder
+	for _, p := range problems {
+		got.WriteString(strings.TrimPrefix(p.String(), path) + "\n")
+	}
+	for _, want := range []string{":4: 'cases.sla[1]'", ":6: push.hosts[0]", `:7: 'ntfy.full' "yes please" is neither true nor false`, `:8: 'email.port' "many" is not a number`,
+		":11: outreach.operations[0]: want channel, address and secret", ":12: outreach.operations[1].chanel: unknown key (did you mean channel?)"} {
+		if !strings.Contains(got.String(), want) {
+			t.Errorf("no %s in\n%s", want, got.String())
+		}
+	}
+	if strings.Contains(got.String(), "map or struct") {
+		t.Errorf("words of a library in\n%s", got.String())
+	}
+}
+
 func TestACommandsOwnDefault(t *testing.T) {
 	own := Setting{Key: "log.level", Value: "warn"}
 	if cfg, _ := Load("", nil, nil, own); cfg.Log.Level != "warn" {

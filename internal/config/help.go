@@ -129,6 +129,9 @@ func Explain(w io.Writer, cfg Config, parts ...string) error {
 			b.WriteString(", default " + text)
 		}
 		b.WriteString("\n" + wrap(k.help, "    ", 110))
+		for _, part := range k.parts() {
+			b.WriteString(wrap("each with "+part.path+": "+part.help, "    ", 110))
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,6 +81,17 @@ func strict(from, to reflect.Type, value any) (any, error) {
 		return nil, fmt.Errorf("%v is not a whole number", value)
 	case to.Kind() == reflect.Bool && from.Kind() != reflect.Bool && from.Kind() != reflect.String:
 		return nil, fmt.Errorf("%v is neither true nor false", value)
+	}
+	if s, isText := value.(string); isText && s != "" {
+		_, notBool := strconv.ParseBool(s)
+		_, notNumber := strconv.ParseFloat(s, 64)
+		_, notWhole := strconv.ParseInt(s, 0, 64)
+		switch {
+		case to.Kind() == reflect.Bool && notBool != nil:
+			return nil, fmt.Errorf("%q is neither true nor false", s)
+		case number && notNumber != nil && notWhole != nil:
+			return nil, fmt.Errorf("%q is not a number", s)
+		}
 	}
 	return value, nil
 }
@@ -160,6 +172,9 @@ func (w *walker) walk(n *yaml.Node, prefix string) {
 		w.places[path] = k.Line
 		switch {
 		case slices.ContainsFunc(w.all, func(x key) bool { return x.path == path }):
+			if !w.items(val, path) {
+				continue
+			}
 			var value any
 			if err := val.Decode(&value); err != nil {
 				w.problems = append(w.problems, fleet.Problem{File: w.file, Line: val.Line, Path: path, Message: err.Error()})
