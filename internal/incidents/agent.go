@@ -100,6 +100,9 @@ func (n *Incidents) Declare(ctx context.Context, a Action, d Draft) (*fleet.Inci
 			i.Devices++
 		}
 	}
+	if i.Devices == 0 { // a slip of the pen: it would wait for cases that never come
+		return nil, fleet.Errorf(fleet.CodeInvalid, "there is no device of model %q, firmware %q and batch %q (empty: any)", d.Model, d.Firmware, d.Batch)
+	}
 	i.ID = incidentID(&i)
 	err := n.commit(ctx, fleet.IncidentChange{Incident: i, Audit: []fleet.Audit{audit(&i, at, a.Actor, actDeclared, a.Why)},
 		Outbox: []fleet.OutboxRow{notify(&i, 1, actDeclared, "Incident: "+i.Title, a.Why, at)}}, at)
