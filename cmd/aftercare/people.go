@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/mail"
+	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -112,7 +116,7 @@ func showOwner(ctx context.Context, r *registry.Registry, tenant, id string, out
 	if p.DigestHour != 0 {
 		fmt.Fprintf(w, "digest\t%s-%d\n", strings.ToLower(p.DigestDay.String()), p.DigestHour)
 	}
-	if h, ok := r.HouseholdOf(tenant, id); ok && len(h.Members) > 1 {
+	if h, ok := r.HouseholdOf(tenant, id); ok && (p.Household != "" || len(h.Members) > 1) {
 		fmt.Fprintf(w, "household\t%s:", h.ID)
 		for _, m := range h.Members {
 			fmt.Fprintf(w, " %s", m.ID)
@@ -123,7 +127,7 @@ func showOwner(ctx context.Context, r *registry.Registry, tenant, id string, out
 		fmt.Fprintf(w, "device\t%s %s\n", d.Key.Serial, d.Model)
 	}
 	for _, e := range p.Endpoints {
-		fmt.Fprintf(w, "hears by\t%s %s\n", e.Channel, e.Label)
+		fmt.Fprintf(w, "hears by\t%s\n", strings.TrimSpace(e.Channel+" "+e.Label))
 	}
 	for _, x := range p.Preferences {
 		fmt.Fprintf(w, "wish\t%s %s: %s\n", x.Topic, everywhere(x.Channel), x.Want)
@@ -136,6 +140,29 @@ func showOwner(ctx context.Context, r *registry.Registry, tenant, id string, out
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, moment(s.CreatedAt), moment(s.UsedAt), moment(s.ExpiresAt), moment(s.RevokedAt), s.Agent)
 	}
 	return w.Flush()
+}
+
+// addressChannels are those whose addresses somebody types.
+var addressChannels = []string{"email", "ntfy", "webhook"}
+
+// checkAddress finds the slips of whoever types an address; whether somebody hears there only the first message tells.
+func checkAddress(e fleet.Endpoint) error {
+	switch {
+	case !slices.Contains(addressChannels, e.Channel):
+		return fmt.Errorf("channel %q: want email, ntfy or webhook; phones and browsers are added on the owners' pages", e.Channel)
+	case e.Channel == "email":
+		if a, err := mail.ParseAddress(e.Address); err != nil || a.Address != e.Address {
+			return fmt.Errorf("address %q: want an e-mail address such as anna@example.org", e.Address)
+		}
+	default:
+		if u, err := url.Parse(e.Address); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			return fmt.Errorf("address %q: want a URL such as https://ntfy.sh/anna-1f3c", e.Address)
+		}
+	}
+	if e.Channel == "webhook" && !strings.HasPrefix(e.Secret, "whsec_") {
+		return errors.New(`a webhook wants the secret that its messages are signed with: --secret "whsec_..."`)
+	}
+	return nil
 }
 
 func everywhere(channel string) string {
@@ -163,6 +190,9 @@ func newOwnerEndpoint() *cobra.Command {
 			e.Channel, e.Address = args[1], args[2]
 			if remove {
 				return r.RemoveEndpoint(ctx, tenant, args[0], e.Channel, e.Address)
+			}
+			if err := checkAddress(e); err != nil {
+				return err
 			}
 			return r.AddEndpoint(ctx, tenant, args[0], e)
 		})
@@ -202,6 +232,9 @@ func newOwnerConsent() *cobra.Command {
 			purpose := fleet.Purpose(args[1])
 			if withdraw {
 				return r.WithdrawConsent(ctx, tenant, args[0], purpose)
+			}
+			if text == "" || source == "" {
+				return errors.New("want --text with the version of the text she agreed to, and --source with where she did")
 			}
 			return r.GiveConsent(ctx, tenant, args[0], purpose, text, source)
 		})
@@ -308,6 +341,9 @@ func newDeviceCover() *cobra.Command {
 			if t.IsZero() {
 				t = time.Now()
 			}
+			if k := fleet.Kind(kind); k != "" && !slices.Contains([]fleet.Kind{fleet.KindFault, fleet.KindMaintenance, fleet.KindSafety, fleet.KindUsage, fleet.KindExperience}, k) {
+				return fmt.Errorf("--kind %q: want fault, maintenance, safety, usage or experience", kind)
+			}
 			return printCover(w, r.CoverOf(d, t, registry.Matter{Kind: fleet.Kind(kind), Component: component}))
 		})
 	cmd.Example = `  aftercare device cover WM-0001
@@ -326,7 +362,11 @@ func printCover(out io.Writer, c fleet.Cover) error {
 		fmt.Fprintf(w, "by\t%s\n", strings.TrimSpace(c.By+" "+c.Name))
 	}
 	if !c.Until.IsZero() {
-		fmt.Fprintf(w, "until\t%s, %d days\n", c.Until.Format(time.DateOnly), c.Days)
+		left := fmt.Sprintf("%d days", c.Days)
+		if c.Days < 0 {
+			left = fmt.Sprintf("%d days ago", -c.Days)
+		}
+		fmt.Fprintf(w, "until\t%s, %s\n", c.Until.Format(time.DateOnly), left)
 	}
 	fmt.Fprintf(w, "pays\t%t\nen\t%s\nde\t%s\n", c.Pays, c.Text.In("en"), c.Text.In("de"))
 	return w.Flush()

@@ -36,6 +36,10 @@ func TestPeopleFromTheCommandLine(t *testing.T) {
 	do(0, "owner consent anna tips --text tips-1 --source form-4711")
 	do(0, "owner consent anna tips --withdraw")
 	do(1, "owner consent anna tips") // to which text?
+	do(1, "owner address anna sms 0171")
+	do(1, "owner address anna email annaexample")
+	do(1, "owner address anna ntfy anna-1f3c")
+	do(1, "owner address anna webhook https://example.org/hook --secret foo")
 	do(1, "owner show nobody")
 	text := do(0, "owner show anna")
 	says(t, text, `name +Anja`, `locale +de-DE`, `digest +sunday-18`, `household +h1: bert anna`, `hears by +email home`, `wish +maintenance by email: never`,
@@ -79,7 +83,8 @@ func TestCoverOnTheCommandLine(t *testing.T) {
 		`en +Covered by the maker until 15.January 2028, 22.days\.`, `de +Garantie des Herstellers bis 15\..Januar 2028, noch 22.Tage\.`)
 	says(t, call(t, dir, 0, "device", "cover", "WM-1", "--at", "2026-02-01", "--kind", "maintenance"), `pays +false`)
 	says(t, call(t, dir, 0, "device", "cover", "WM-1", "--at", "2026-02-01", "--kind", "maintenance", "--component", "tub-bearing"), `pays +true`)
-	says(t, call(t, dir, 0, "device", "cover", "WM-1", "--at", "2030-01-01"), `cover +none`, `pays +false`)
+	says(t, call(t, dir, 0, "device", "cover", "WM-1", "--at", "2030-01-01"), `cover +none`, `until +2028-01-15, \d+ days ago`, `pays +false`)
+	call(t, dir, 1, "device", "cover", "WM-1", "--kind", "nonsense")
 	call(t, dir, 1, "device", "cover", "none")
 	call(t, dir, 1, "device", "cover", "WM-1", "--at", "soon")
 }
