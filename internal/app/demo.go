@@ -191,7 +191,7 @@ func (s *server) prepareDemo(ctx context.Context) error {
 				return err
 			}
 		}
-		f.Devices = append(f.Devices, DeviceCredential{Model: d.Model, Serial: d.Key.Serial, Secret: secret, Parent: d.Parent})
+		f.Devices = append(f.Devices, DeviceCredential{Model: d.Model, Serial: d.Key.Serial, Secret: secret, Parent: d.Parent, Firmware: d.Firmware})
 	}
 	s.addresses.FirstRun = len(have) == 0
 	return WriteFleetFile(path, f)

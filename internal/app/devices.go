@@ -29,6 +29,8 @@ type DeviceCredential struct {
 	Serial string `json:"serial"`
 	Secret string `json:"secret"`
 	Parent string `json:"parent"`
+	// Firmware is the version the device is registered with; one that is played says so when it connects.
+	Firmware string `json:"firmware,omitempty"`
 }
 
 // WriteFleetFile writes f for its owner's eyes only, whole or not at all.

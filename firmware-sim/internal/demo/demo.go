@@ -119,7 +119,7 @@ func (r *run) speaker(d fleetfile.Device) (*speaker, error) {
 		if err != nil {
 			return nil, err
 		}
-		u := &unit{dev: dev, plan: r.plan, sent: st, acked: st}
+		u := &unit{dev: dev, firmware: one.Firmware, plan: r.plan, sent: st, acked: st}
 		u.phase = int64(signal.NewSeed(r.cfg.Seed, one.Serial).U(901, 0) * float64(step))
 		u.topics.telemetry, u.topics.event = r.fleet.Topic(one, "telemetry"), r.fleet.Topic(one, "event")
 		u.topics.status = r.fleet.Topic(one, "status")

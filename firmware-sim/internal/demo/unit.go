@@ -23,12 +23,13 @@ const maxBatch = 50_000
 
 // unit is one device's firmware: it measures, numbers and packs. The goroutine of its connection uses it.
 type unit struct {
-	dev    *device.Device
-	plan   *plan.Plan
-	topics struct{ telemetry, event, status string }
-	phase  int64       // seconds by which its stored readings are off the full ten minutes
-	sent   deviceState // as if everything packed so far were acknowledged
-	acked  deviceState // what is on disk
+	dev      *device.Device
+	firmware string // empty: not said
+	plan     *plan.Plan
+	topics   struct{ telemetry, event, status string }
+	phase    int64       // seconds by which its stored readings are off the full ten minutes
+	sent     deviceState // as if everything packed so far were acknowledged
+	acked    deviceState // what is on disk
 
 	batch   []byte
 	count   int
@@ -137,7 +138,11 @@ func (u *unit) status(at time.Time, online bool, reason string) packet {
 	payload = strconv.AppendBool(payload, online)
 	payload = append(payload, `,"reason":`...)
 	payload = strconv.AppendQuote(payload, reason)
-	payload = append(payload, `,"firmware":"1.4.2"}`...)
+	if u.firmware != "" {
+		payload = append(payload, `,"firmware":`...)
+		payload = strconv.AppendQuote(payload, u.firmware)
+	}
+	payload = append(payload, '}')
 	u.sent.Seq++
 	return packet{unit: u, topic: u.topics.status, payload: payload, readings: 1, after: u.state()}
 }

@@ -28,6 +28,8 @@ type Device struct {
 	Secret Secret `json:"secret"`
 	// Parent is the serial of the base station that reports for it; such a device has no connection of its own.
 	Parent string `json:"parent"`
+	// Firmware is what the device says it runs; empty: it does not say.
+	Firmware string `json:"firmware"`
 }
 
 // Fleet is the file's content.
