@@ -387,7 +387,7 @@ func TestAgentsDeclareIncidents(t *testing.T) {
 	}
 	for name, d := range map[string]incidents.Draft{"no problem": {Model: model}, "no model": {Problem: problem}, "not a model": {Problem: problem, Model: "a b"},
 		"news without English": {Problem: "x", Model: model, News: fleet.Words{"de": "nein"}}, "empty news": {Problem: "x", Model: model, News: fleet.Words{"en": " "}},
-		"a long title": {Problem: "x", Model: model, Title: strings.Repeat("x", 300)}} {
+		"a long title": {Problem: "x", Model: model, Title: strings.Repeat("x", 300)}, "a model without devices": {Problem: problem, Model: "no-such-model"}} {
 		if _, err := w.n.Declare(t.Context(), a, d); fleet.CodeOf(err) != fleet.CodeInvalid {
 			t.Errorf("%s: %v", name, err)
 		}
