@@ -39,6 +39,9 @@ func (o *Outreach) loadSubject(ctx context.Context, p *plan) (err error) {
 		if p.kase, err = found(o.deps.Cases.Case(ctx, tenant, p.row.CaseID)); err != nil {
 			return fmt.Errorf("load case %q: %w", p.row.CaseID, err)
 		}
+		if err := o.loadBack(ctx, p); err != nil {
+			return err
+		}
 	}
 	about, ref := "", p.row.Ref
 	switch {
@@ -63,6 +66,19 @@ func (o *Outreach) loadSubject(ctx context.Context, p *plan) (err error) {
 	if p.incident, err = found(o.deps.Incidents.Incident(ctx, tenant, about)); err != nil {
 		return fmt.Errorf("load incident %q: %w", about, err)
 	}
+	return nil
+}
+
+// loadBack finds out, for news of an end, whether the problem is back in a newer case: it may have been held for days.
+func (o *Outreach) loadBack(ctx context.Context, p *plan) error {
+	if p.kase == nil || !ends(p.row.Topic) || p.kase.State.Open() {
+		return nil
+	}
+	latest, err := o.deps.Cases.LatestCase(ctx, p.kase.Device, p.kase.Problem)
+	if err != nil {
+		return fmt.Errorf("load the latest case like %q: %w", p.kase.ID, err)
+	}
+	p.back = latest != nil && latest.ID != p.kase.ID && latest.State.Open()
 	return nil
 }
 

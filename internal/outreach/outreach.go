@@ -71,6 +71,8 @@ type Cases interface {
 	Case(ctx context.Context, tenant, id string) (*fleet.Case, error)
 	CaseDeliveries(ctx context.Context, tenant, caseID string) ([]fleet.Delivery, error)
 	RefDeliveries(ctx context.Context, tenant, ref string) ([]fleet.Delivery, error)
+	// LatestCase returns the case of a device's problem that is open, else the one opened last, else nil.
+	LatestCase(ctx context.Context, key fleet.DeviceKey, problem string) (*fleet.Case, error)
 }
 
 // Incidents answers how an incident is now; CodeNotFound: there is none.

@@ -29,6 +29,7 @@ type plan struct {
 	target target
 
 	kase      *fleet.Case     // nil when there is none
+	back      bool            // of news of an end: the problem is back, in a newer case
 	incident  *fleet.Incident // of the case, or of a row about one; nil when there is none
 	order     *fleet.Order    // of a row about a visit
 	partner   *fleet.Partner

@@ -59,11 +59,21 @@ func TestDecide(t *testing.T) {
 		{"an agent has it", func(p *plan) { p.kase.State = fleet.CaseAcked }, proceed, ""},
 		{"no case", func(p *plan) { p.kase = nil }, skip, "does not exist"},
 		{"over", func(p *plan) { p.kase.State = fleet.CaseResolved }, skip, "resolved before"},
+		{"reminder of a case that somebody has, its condition over", func(p *plan) {
+			p.row.Topic, p.kase.State = "reminder", fleet.CaseWaiting
+			p.kase.Episodes = []fleet.Episode{{FindingID: "f1", OpenedAt: p.now.Add(-time.Hour), ClearedAt: p.now}}
+		}, skip, "its condition was over"},
+		{"one of two episodes over", func(p *plan) {
+			p.kase.Episodes = []fleet.Episode{{FindingID: "f1", OpenedAt: p.now.Add(-time.Hour), ClearedAt: p.now}, {FindingID: "f2", OpenedAt: p.now}}
+		}, proceed, ""},
 		{"strange topic", func(p *plan) { p.row.Topic = "sung" }, skip, `"sung"`},
 		{"cleared", func(p *plan) {
 			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, []fleet.Delivery{told}
 		}, proceed, ""},
 		{"cleared, back", func(p *plan) { p.row.Topic, p.before = "cleared", []fleet.Delivery{told} }, skip, "is back"},
+		{"cleared, back in a newer case", func(p *plan) {
+			p.row.Topic, p.kase.State, p.before, p.back = "cleared", fleet.CaseClosed, []fleet.Delivery{told}, true
+		}, skip, "is back"},
 		{"cleared, told that before", func(p *plan) {
 			p.row.Topic, p.kase.State, p.before = "cleared", fleet.CaseResolved, heard("opened", "cleared")
 		}, skip, "since the last all-clear"},

@@ -21,7 +21,7 @@ func stillTrue(p *plan) (verdict, string) {
 	case fleet.EventOpened, fleet.EventEscalated, fleet.EventReminder, fleet.EventWarranty:
 		return p.stillOpen()
 	case fleet.EventCleared:
-		if p.kase.State.Open() {
+		if p.back || p.kase.State.Open() {
 			return skip, "the problem is back"
 		}
 		return p.onlyTold()
@@ -30,12 +30,12 @@ func stillTrue(p *plan) (verdict, string) {
 	case fleet.EventVisit:
 		return proceed, "a visit"
 	case fleet.EventConfirmedFixed:
-		if p.kase.State.Open() || !p.kase.Proof.Clean {
+		if p.back || p.kase.State.Open() || !p.kase.Proof.Clean {
 			return skip, "the repair is not proven any more"
 		}
 		return p.onlyTold()
 	case fleet.EventReview:
-		if p.kase.State.Open() || !p.kase.Proof.Clean || !p.kase.Proof.Back.IsZero() {
+		if p.back || p.kase.State.Open() || !p.kase.Proof.Clean || !p.kase.Proof.Back.IsZero() {
 			return skip, "nobody is asked for a review of a repair that is not proven"
 		}
 		return proceed, "the repair is proven"
@@ -97,6 +97,8 @@ func (p *plan) stillOpen() (verdict, string) {
 	switch {
 	case !c.State.Open():
 		return skip, "the case was resolved before the message left"
+	case ended(c): // somebody has the case still, and may want to know why
+		return skip, "its condition was over before the message left"
 	case p.topic == "":
 		return skip, fmt.Sprintf("owners do not hear of %s at severity %s", c.Kind, c.Severity)
 	case p.row.Topic == fleet.EventOpened && p.row.Ref == fleet.RefBack:
@@ -118,6 +120,11 @@ func (p *plan) stillOpen() (verdict, string) {
 		return p.unanswered()
 	}
 	return proceed, "the case is open"
+}
+
+// ended reports whether nothing that was found holds any more.
+func ended(c *fleet.Case) bool {
+	return len(c.Episodes) > 0 && !slices.ContainsFunc(c.Episodes, func(e fleet.Episode) bool { return e.ClearedAt.IsZero() })
 }
 
 // unanswered is for what goes to another person because nobody opened it.

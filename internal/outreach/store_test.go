@@ -156,6 +156,20 @@ func TestOpenedAndCleared(t *testing.T) {
 	same(t, []int{len(rs["ntfy"].received()), len(rs["webhook"].received())}, []int{2, 0})
 }
 
+// TestAllClearThatWaitedIsNotToldWhenTheProblemIsBack (REL-11): it was held over the night, and by then the same problem has a new case.
+func TestAllClearThatWaitedIsNotToldWhenTheProblemIsBack(t *testing.T) {
+	b := newBench(t, map[string]*receiver{"ntfy": receive(t, status(200))})
+	b.change(t, fleet.CaseNew, "opened", noon)
+	must(t, b.o.Pass(t.Context(), noon))
+	b.change(t, fleet.CaseClosed, "cleared", night)
+	must(t, b.o.Pass(t.Context(), night))
+	c := fleet.Case{ID: "case-2", Device: key, Model: "washer-w7", Problem: "drain", Kind: fleet.KindMaintenance, Severity: fleet.Due, State: fleet.CaseNew,
+		OpenedAt: night.Add(time.Hour), Live: true, Count: 1}
+	must(t, b.store.Commit(t.Context(), fleet.Change{Case: c}))
+	must(t, b.o.Pass(t.Context(), night.Add(9*time.Hour)))
+	same(t, b.fates(t), []string{"inbox sent", "inbox sent", "ntfy sent", "ntfy skipped: the problem is back"})
+}
+
 // TestDangerGoesEverywhereAtOnce, at night too, over a budget that is used up; and its all-clear follows it.
 func TestDangerGoesEverywhereAtOnce(t *testing.T) {
 	rs := map[string]*receiver{"ntfy": receive(t, status(200)), "webhook": receive(t, status(200))}
