@@ -17,7 +17,7 @@ import (
 func newScore() *cobra.Command {
 	var j scoreJob
 	cmd := &cobra.Command{
-		Use:   "score --truth FILE --findings FILE",
+		Use:   "score {--truth FILE | --households FILE} --findings FILE",
 		Short: "Compare the findings of a replay with what was true: warned before failure, lead time, false alarms; needs no server",
 		Long: `Compares what "aftercare replay --findings" wrote with the truth that "firmware-sim simulate" wrote beside its messages.
 
@@ -33,9 +33,14 @@ Conditions without a sign before they fail, or with one of minutes, are abrupt: 
 the others. Habits never fail: what counts is whether they were noticed. Mishaps are soon over: telling of them is not false, and counted apart. Which rules speak of which kind says the map (configs/sim/score.yaml, or
 --map): rules that are in no kind, and kinds without a rule, are named. configs/sim/README.md explains more.
 
-Exit code: 1 if --min-warned or --max-false is not reached.`,
+With --households it judges instead what people heard, from the list of people that was replayed, the messages and the findings: how many messages a household had in a
+year by topic, and that none rang in quiet hours (21 to 7 on the person's wall) but for safety, none was about something that was over, none came twice, no
+household had more than its budget, and each that was asked for ended in one way. The files of several parts of a fleet are named one after the other.
+
+Exit code: 1 if --min-warned or --max-false is not reached, or one of those promises was broken.`,
 		Example: `  aftercare score --truth fleet.truth.jsonl --findings findings.jsonl --messages messages.jsonl --details
-  aftercare score --truth fleet.truth.jsonl --findings findings.jsonl --min-warned 0.95 --max-false 0.05`,
+  aftercare score --truth fleet.truth.jsonl --findings findings.jsonl --min-warned 0.95 --max-false 0.05
+  aftercare score --households fleet.people.csv --findings findings.jsonl --messages messages.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, files, err := loadAll(cmd)
@@ -44,6 +49,12 @@ Exit code: 1 if --min-warned or --max-false is not reached.`,
 			}
 			if !(j.minWarned >= 0 && j.minWarned <= 1) {
 				return &problemsError{[]fleet.Problem{{Path: "--min-warned", Message: fmt.Sprintf("%g is not a share from 0 to 1", j.minWarned)}}}
+			}
+			if len(j.households) > 0 {
+				return j.runHouseholds(cmd.OutOrStdout())
+			}
+			if j.truth == "" || len(j.findings) != 1 || len(j.messages) > 1 {
+				return &problemsError{[]fleet.Problem{{Path: "--truth", Message: "want one truth, one file of findings and at most one of messages"}}}
 			}
 			for _, r := range files.Rules.Rules() {
 				j.rules = append(j.rules, r.ID)
@@ -54,24 +65,25 @@ Exit code: 1 if --min-warned or --max-false is not reached.`,
 	configFlags(cmd, "models", "rules.dir")
 	f := cmd.Flags()
 	f.StringVar(&j.truth, "truth", "", "`file` of what was true, one JSON object a line")
-	f.StringVar(&j.findings, "findings", "", "`file` of findings, as replay writes it")
-	f.StringVar(&j.messages, "messages", "", "`file` of messages, as replay writes it: also judge what owners heard")
+	f.StringSliceVar(&j.households, "households", nil, "`file` of people (CSV): judge what they heard; once for each part of the fleet")
+	f.StringSliceVar(&j.findings, "findings", nil, "`file` of findings, as replay writes it")
+	f.StringSliceVar(&j.messages, "messages", nil, "`file` of messages, as replay writes it: also judge what owners heard")
 	f.StringVar(&j.mapping, "map", "", "`file` that says which rules speak of which kind (default: the shipped configs/sim/score.yaml)")
 	f.BoolVar(&j.json, "json", false, "print all of it as JSON")
 	f.BoolVar(&j.details, "details", false, "name false findings with their values, and conditions that were not told in time")
 	f.Float64Var(&j.minWarned, "min-warned", 0, "smallest share of conditions with a sign before that have to be warned of, 0 to 1")
 	f.Float64Var(&j.maxFalse, "max-false", -1, "most false tellings to owners a device-month; below 0: any")
-	for _, name := range []string{"truth", "findings"} {
-		_ = cmd.MarkFlagRequired(name)
-	}
+	_ = cmd.MarkFlagRequired("findings")
+	cmd.MarkFlagsMutuallyExclusive("truth", "households")
 	return cmd
 }
 
 type scoreJob struct {
-	truth, findings, messages, mapping string
-	json, details                      bool
-	minWarned, maxFalse                float64
-	rules                              []string // that run
+	truth, mapping                 string
+	households, findings, messages []string
+	json, details                  bool
+	minWarned, maxFalse            float64
+	rules                          []string // that run
 }
 
 func (j *scoreJob) run(out io.Writer) error {
@@ -112,25 +124,64 @@ func (j *scoreJob) read() (in score.Input, err error) {
 	if err != nil {
 		return in, err
 	}
-	for _, f := range []struct {
-		path string
-		read func(io.Reader) error
-	}{
+	told := ""
+	if len(j.messages) > 0 {
+		told = j.messages[0]
+	}
+	return in, readEach([]scoreFile{
 		{j.truth, func(r io.Reader) (err error) { in.Truth, err = score.ReadTruth(r); return err }},
-		{j.findings, func(r io.Reader) (err error) { in.Findings, in.Span, err = score.ReadFindings(r); return err }},
-		{j.messages, func(r io.Reader) (err error) { in.Messages, err = score.ReadMessages(r); return err }},
-	} {
+		{j.findings[0], func(r io.Reader) (err error) { in.Findings, in.Span, err = score.ReadFindings(r); return err }},
+		{told, func(r io.Reader) (err error) { in.Messages, err = score.ReadMessages(r); return err }},
+	})
+}
+
+// scoreFile is a file and what reads it.
+type scoreFile struct {
+	path string
+	read func(io.Reader) error
+}
+
+func readEach(files []scoreFile) error {
+	for _, f := range files {
 		if f.path == "" {
 			continue
 		}
 		file, err := os.Open(f.path)
 		if err != nil {
-			return in, err
+			return err
 		}
-		err = errors.Join(f.read(file), file.Close())
-		if err != nil {
-			return in, fmt.Errorf("read %s: %w", f.path, err)
+		if err := errors.Join(f.read(file), file.Close()); err != nil {
+			return fmt.Errorf("read %s: %w", f.path, err)
 		}
 	}
-	return in, nil
+	return nil
+}
+
+// runHouseholds judges what people heard.
+func (j *scoreJob) runHouseholds(out io.Writer) error {
+	if n := len(j.households); len(j.findings) != n || len(j.messages) != n {
+		return &problemsError{[]fleet.Problem{{Path: "--households", Message: fmt.Sprintf("%d lists of people, %d files of findings and %d of messages: want as many of each",
+			n, len(j.findings), len(j.messages))}}}
+	}
+	parts := make([]score.Homes, len(j.households))
+	for i := range parts {
+		p := &parts[i]
+		if err := readEach([]scoreFile{
+			{j.households[i], func(r io.Reader) (err error) { p.People, err = score.ReadPeople(r); return err }},
+			{j.findings[i], func(r io.Reader) (err error) { p.Findings, p.Span, err = score.ReadFindings(r); return err }},
+			{j.messages[i], func(r io.Reader) (err error) { p.Messages, err = score.ReadMessages(r); return err }},
+		}); err != nil {
+			return err
+		}
+	}
+	h := score.JudgeHouseholds(score.DefaultRules(), parts...)
+	var err error
+	if j.json {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", " ")
+		err = enc.Encode(h)
+	} else {
+		err = h.Print(out)
+	}
+	return errors.Join(err, h.Err())
 }

@@ -7,16 +7,24 @@ import (
 	"aftercare/internal/fleet"
 )
 
-// Message is what became of a message to an owner, as a replay writes it.
+// Message is a line of what a replay writes of messages: one that was asked for, what became of it, or what its reader did.
 type Message struct {
 	At       time.Time      `json:"at"`
+	State    string         `json:"state"` // asked; held; sent, skipped, merged, dead, withdrawn, waiting (at the end); did
+	ID       string         `json:"id"`
+	Message  string         `json:"message"` // the same on all channels of a person
+	Event    string         `json:"event"`
 	Device   string         `json:"device"`
 	Problem  string         `json:"problem"`
 	Kind     fleet.Kind     `json:"kind"`
 	Severity fleet.Severity `json:"severity"`
 	Channel  string         `json:"channel"`
-	State    string         `json:"state"`
-	Detail   string         `json:"detail"` // begins with the topic
+	Endpoint string         `json:"endpoint"`
+	Detail   string         `json:"detail"` // begins with the event
+	Case     string         `json:"case"`
+	Ref      string         `json:"ref"`
+	Person   string         `json:"person"`
+	Did      string         `json:"did"` // opened, or an answer
 }
 
 // Told is what owners really heard, after cases have put the findings of one problem together.
@@ -49,6 +57,7 @@ func (j *judge) messages(r *Result) {
 		switch {
 		case m.State == "held":
 			told.Held++
+		case m.State == "asked", m.State == "did", m.State == "waiting":
 		case m.State != "sent":
 			told.Skipped++
 		case m.Channel != "inbox":
