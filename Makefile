@@ -12,7 +12,7 @@ FUZZTIME ?= 5s
 QUIET := grep --line-buffered -vE '^(=== |PASS$$)|^ *--- PASS|\[no test files\]$$'
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-data test test-race test-setup check fmt lint bench detect sim fuzz powercuts
+.PHONY: help build run clean-data test test-race test-setup check fmt lint bench detect sim sim-year fuzz powercuts
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,10 @@ detect: build ## measure the detectors on labelled public data (DETECT_DATA=fold
 
 sim: build ## simulate a fleet with faults, replay it, and print what was told in time and what falsely (SIM_DEVICES=300 SIM_DAYS=180 SIM_SEED=1 SIM_ARGS=--details; the goal is the default)
 	@.ci/sim $(BIN) $(or $(SIM_DEVICES),300) $(or $(SIM_DAYS),180) $(or $(SIM_SEED),1) $(or $(SIM_ARGS),--min-warned 0.95 --max-false 0.05)
+	@PARTS=1 .ci/sim-households $(BIN) 20 30 40
+
+sim-year: build ## simulate a year of households, and judge what people heard (HOUSEHOLDS=1000 DAYS=365 DEVICES=as many; hours on a small machine)
+	@.ci/sim-households $(BIN) $(or $(HOUSEHOLDS),1000) $(or $(DAYS),365) $(or $(DEVICES),$(HOUSEHOLDS),1000)
 
 powercuts: test-setup ## cut the power of a recorded server at many random moments (POWERCUTS=1000); the tests do 100
 	POWERCUTS=$(or $(POWERCUTS),1000) $(GO) test -v -count=1 -run TestPowerCut ./internal/e2e

@@ -34,9 +34,11 @@ FILE ("-" is the standard input; gzip is recognised) has one message a line, in 
   1767571200000 devices/demo/washer-w7/WM-0001/telemetry {"ts":1767571199000,"boot":1,"seq":1,"cycles":812}
 
 "firmware-sim simulate" writes such files. The devices are those of the list FILE.devices.csv (without .gz) or --devices, which is what
-"aftercare device import" reads. Services and storage that people entered are in FILE.facts.jsonl, if there is one, or --facts. A device without an owner in the list gets one with a phone, so that messages can be decided on; nothing is sent.
+"aftercare device import" reads. Services and storage that people entered are in FILE.facts.jsonl, if there is one, or --facts. Who lives together and how they
+want to hear of their things is in FILE.people.csv or --people. A device without an owner in the list gets one with a phone, so that messages can be decided on; nothing is
+sent. People open most of their messages and answer some, by chance that is drawn from the message; who had a thing serviced may say that it is fixed.
 
---findings takes one finding a line as JSON and, as its last line, the report; --messages takes what became of each message to an owner. Lines that
+--findings takes one finding a line as JSON and, as its last line, the report; --messages takes which messages were asked for, what became of each, and what people did. Lines that
 cannot be read are counted and named, and the exit code is 1. The SQL database goes to a folder that is removed at the end, or to --data,
 which must not have one yet.`,
 		Example: `  firmware-sim simulate --out fleet.gz --devices 300 --days 180
@@ -63,6 +65,7 @@ which must not have one yet.`,
 	configFlags(cmd, "models", "rules.dir")
 	tenantFlag(cmd, &j.tenant)
 	cmd.Flags().StringVar(&j.devices, "devices", "", "list of the devices (CSV); default: FILE.devices.csv")
+	cmd.Flags().StringVar(&j.people, "people", "", "list of the `people` who own them (CSV); default: FILE.people.csv, if there is one")
 	cmd.Flags().StringVar(&j.facts, "facts", "", "`file` of services and storage, one JSON object a line; default: FILE.facts.jsonl, if there is one")
 	cmd.Flags().StringVar(&j.findings, "findings", "", "`file` for the findings, one JSON object a line")
 	cmd.Flags().StringVar(&j.messages, "messages", "", "`file` for the messages to owners, one JSON object a line")
@@ -70,8 +73,9 @@ which must not have one yet.`,
 }
 
 type replayJob struct {
-	file, devices, facts, tenant, findings, messages string
-	in                                               io.Reader // for the file "-"
+	file, devices, people, facts, tenant, findings, messages string
+
+	in io.Reader // for the file "-"
 }
 
 func (j *replayJob) run(ctx context.Context, o app.ReplayOptions, out io.Writer) (err error) {
@@ -88,7 +92,7 @@ func (j *replayJob) run(ctx context.Context, o app.ReplayOptions, out io.Writer)
 	for _, in := range []struct {
 		path string
 		to   *io.Reader
-	}{{j.named(), &o.Messages}, {j.devices, &o.Devices}, {j.facts, &o.Facts}} {
+	}{{j.named(), &o.Messages}, {j.devices, &o.Devices}, {j.people, &o.People}, {j.facts, &o.Facts}} {
 		if in.path == "" {
 			continue
 		}
@@ -145,6 +149,9 @@ func (j *replayJob) beside() error {
 	}
 	if path := replayBeside(j.file, ".facts.jsonl"); j.facts == "" && exists(path) {
 		j.facts = path
+	}
+	if path := replayBeside(j.file, ".people.csv"); j.people == "" && exists(path) {
+		j.people = path
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,11 +15,13 @@ import (
 	"aftercare/internal/cases"
 	"aftercare/internal/config"
 	"aftercare/internal/fleet"
+	"aftercare/internal/incidents"
 	"aftercare/internal/ingest"
 	"aftercare/internal/obs"
 	"aftercare/internal/outreach"
 	"aftercare/internal/presence"
 	"aftercare/internal/registry"
+	"aftercare/internal/seal"
 	"aftercare/internal/store"
 	"aftercare/internal/wire"
 	"aftercare/internal/words"
@@ -31,6 +34,7 @@ type ReplayOptions struct {
 	Tenant   string
 	Messages io.Reader // what devices sent, see Replay; compressed with gzip or not
 	Devices  io.Reader // the list of devices, as Registry.ImportCSV takes it
+	People   io.Reader // who lives together and how they want to hear of their things, see readPeople; nil: owners are made up
 	Facts    io.Reader // what people entered about them: services and storage, one a line; nil: nothing
 	Findings io.Writer // one finding a line as JSON, at the end a ReplayReport; nil: nobody wants them
 	Sent     io.Writer // one message to an owner a line as JSON; nil: nobody wants them
@@ -96,6 +100,9 @@ type replay struct {
 	cases    *cases.Cases
 	outreach *outreach.Outreach
 	outbox   *replayOutbox
+	life     *replayLife
+	incident *incidents.Incidents
+	passed   time.Time    // when incidents were looked for last
 	facts    []replayFact // to come
 	changed  bool         // something about a device did that is not in the journal yet
 
@@ -123,6 +130,9 @@ func (r *replay) build(ctx context.Context) (err error) {
 		return err
 	}
 	r.registry.UseRules(componentOf(files.Rules))
+	if err := importPeople(ctx, r.registry, r.options.Tenant, r.options.People); err != nil {
+		return fmt.Errorf("the list of people: %w", err)
+	}
 	if r.report.Devices, err = importReplayed(ctx, r.registry, r.options.Tenant, r.options.Devices); err != nil {
 		return fmt.Errorf("the list of devices: %w", err)
 	}
@@ -135,12 +145,27 @@ func (r *replay) build(ctx context.Context) (err error) {
 	r.ingest = ingest.New(r.cfg.Ingest, ingest.Deps{Journal: r.tape, Devices: r.registry, Models: files.Models, Log: log, Metrics: r.metrics, Now: r.clock,
 		Firmware: r, Presence: r.presence, Quality: r.store})
 	r.hand = r.ingest.ByHand()
-	r.outbox = &replayOutbox{Store: r.store, to: r.options.Sent, report: &r.report}
-	r.cases = cases.New(r.cfg.Cases, cases.Deps{Store: r.outbox, Timers: r.outbox, Devices: r.registry, Log: log, Registerer: r.metrics})
-	r.outreach = outreach.New(r.cfg.Outreach, outreach.Deps{Outbox: r.outbox, Company: r.outbox, Contacts: r.store, Cases: r.store, Registry: r.registry,
-		Households: r.registry, Entitlements: r.registry,
-		Words: words.New(files.Models, files.Rules.Texts).With(files.Templates), Channels: []outreach.Channel{replayPhone{}}, Log: log, Registerer: r.metrics, Now: r.clock})
+	r.buildCare(log)
 	return nil
+}
+
+// buildCare makes the parts that look after people.
+func (r *replay) buildCare(log *slog.Logger) {
+	files := r.options.Files
+	r.life = newReplayLife(r)
+	r.outbox = &replayOutbox{Store: r.store, to: r.options.Sent, report: &r.report, registry: r.registry, tenant: r.options.Tenant, now: r.clock,
+		told: r.life.told, asked: map[string]fleet.OutboxRow{}, ended: map[string]bool{}}
+	r.incident = incidents.New(r.cfg.Incidents, incidents.Deps{Store: r.outbox, Evidence: r.store, Children: r.outbox, Devices: r.registry, Cases: replayCases{r},
+		Log: log, Registerer: r.metrics})
+	r.cases = cases.New(r.cfg.Cases, cases.Deps{Store: r.outbox, Timers: r.outbox, Devices: r.registry, Links: r.presence, Incidents: r.incident,
+		Maintenance: windows{r.registry}, Wishes: wishes{r.registry, r.store}, Usage: replayUsage{r}, Parts: replayParts{r.registry, componentOf(files.Rules)},
+		Deliveries: r.store, Log: log, Registerer: r.metrics})
+	cfg := r.cfg.Outreach
+	cfg.URL = "https://aftercare.invalid" // so that messages can be opened and answered
+	r.outreach = outreach.New(cfg, outreach.Deps{Outbox: r.outbox, Company: r.outbox, Contacts: r.store, Cases: r.store, Registry: r.registry,
+		Households: r.registry, Entitlements: r.registry, Incidents: r.store, People: r.registry, Receipts: r.store, Seal: seal.New(make([]byte, linksKey)),
+		Words: words.New(files.Models, files.Rules.Texts).With(files.Templates), Channels: []outreach.Channel{replayPhone("ntfy"), replayPhone("email")},
+		Log: log, Registerer: r.metrics, Now: r.clock})
 }
 
 func (r *replay) close() error {
@@ -217,6 +242,9 @@ func (r *replay) until(ctx context.Context, at time.Time) error {
 		if err := r.settle(ctx); err != nil {
 			return err
 		}
+		if err := r.lookForIncidents(ctx); err != nil {
+			return err
+		}
 	}
 	r.now = at
 	return nil
@@ -254,6 +282,9 @@ func (r *replay) settle(ctx context.Context) error {
 			}
 		}
 	}
+	if err := r.life.live(ctx); err != nil {
+		return err
+	}
 	if r.outbox.timers.due(r.now) {
 		if err := r.cases.TimersPass(ctx, r.now); err != nil {
 			return err
@@ -277,6 +308,9 @@ func (r *replay) finish(ctx context.Context) (ReplayReport, error) {
 		return r.report, err
 	}
 	if err := r.settle(ctx); err != nil {
+		return r.report, err
+	}
+	if err := r.outbox.left(ctx, r.now); err != nil {
 		return r.report, err
 	}
 	r.report.Rules = r.options.Files.Rules.Hash()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -56,7 +57,7 @@ func (r *replay) enter(ctx context.Context) error {
 		key := fleet.DeviceKey{Tenant: r.options.Tenant, Serial: x.Device}
 		var err error
 		if x.Fact == "service" {
-			err = r.registry.Serviced(ctx, key, fleet.Service{Component: x.Component, At: x.Time, By: "owner"})
+			err = errors.Join(r.registry.Serviced(ctx, key, fleet.Service{Component: x.Component, At: x.Time, By: "owner"}), r.life.serviced(ctx, x))
 		} else {
 			err = r.registry.AddSpan(ctx, key, registry.Storage, fleet.Span{From: x.From, To: x.To})
 		}

@@ -3,57 +3,65 @@ package app
 import (
 	"container/heap"
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"time"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/registry"
 	"aftercare/internal/store"
 )
 
-// replayOutbox is the store as cases and outreach see it. It knows when the next message or timer is due, so that nobody asks in vain
-// two thousand times a simulated day, and writes down what became of each.
+// replayOutbox is the store as cases, incidents and outreach see it. It knows when the next message or timer is due, so that nobody asks in
+// vain two thousand times a simulated day, and writes down what became of each.
 type replayOutbox struct {
 	*store.Store
-	to     io.Writer
-	report *ReplayReport
-	times  dueTimes // of messages
-	timers dueTimes
-	err    error // of writing
+	to       io.Writer
+	report   *ReplayReport
+	registry *registry.Registry
+	tenant   string
+	now      func() time.Time
+	told     func(*ReplayMessage) // called with what rang
+	times    dueTimes             // of messages
+	timers   dueTimes
+	asked    map[string]fleet.OutboxRow // messages that did not end yet, by id
+	ended    map[string]bool
+	changed  bool  // a case or an incident has, since it was set to false
+	err      error // of writing
 }
 
-// ReplayMessage is what became of one message to an owner, a line of a replay's messages.
-type ReplayMessage struct {
-	At       time.Time      `json:"at"`
-	Device   string         `json:"device"`
-	Model    string         `json:"model"`
-	Problem  string         `json:"problem"`
-	Kind     fleet.Kind     `json:"kind"`
-	Severity fleet.Severity `json:"severity"`
-	Channel  string         `json:"channel"`
-	State    string         `json:"state"` // sent, held, skipped, merged, dead
-	Detail   string         `json:"detail"`
-	Case     string         `json:"case"`
-	Person   string         `json:"person"`
-	Title    string         `json:"title,omitempty"`
-	Body     string         `json:"body,omitempty"`
-}
-
-// Commit is the store's; what it puts into the outbox is noted.
+// Commit is the store's; what it puts into the outbox is noted, and what it takes back.
 func (b *replayOutbox) Commit(ctx context.Context, changes ...fleet.Change) error {
+	if err := b.Store.Commit(ctx, changes...); err != nil {
+		return err
+	}
+	b.changed = true
 	for i := range changes {
 		b.note(changes[i].Outbox)
+		if len(changes[i].Withdraw) > 0 {
+			if err := b.withdrawn(ctx, &changes[i].Case); err != nil {
+				return err
+			}
+		}
 	}
-	return b.Store.Commit(ctx, changes...)
+	return nil
+}
+
+// CommitIncident is the store's; what it puts into the outbox is noted.
+func (b *replayOutbox) CommitIncident(ctx context.Context, ch fleet.IncidentChange) error {
+	if err := b.Store.CommitIncident(ctx, ch); err != nil {
+		return err
+	}
+	b.changed = true
+	b.note(ch.Outbox)
+	return nil
 }
 
 // Deliver is the store's; what became of the message is written down.
 func (b *replayOutbox) Deliver(ctx context.Context, id string, inbox *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error {
-	b.note(follow)
 	if err := b.Store.Deliver(ctx, id, inbox, d, follow); err != nil {
 		return err
 	}
+	b.note(follow)
 	b.write(inbox, d, follow)
 	return nil
 }
@@ -73,7 +81,7 @@ func (b *replayOutbox) PutOffOutbox(ctx context.Context, id string, due time.Tim
 
 // HoldOutbox is the store's; when the row is due again is noted, and that it is held.
 func (b *replayOutbox) HoldOutbox(ctx context.Context, row fleet.OutboxRow, d fleet.Delivery, follow []fleet.OutboxRow) error {
-	b.note([]fleet.OutboxRow{row})
+	heap.Push(&b.times, row.DueAt)
 	if err := b.Store.HoldOutbox(ctx, row, d, follow); err != nil {
 		return err
 	}
@@ -83,8 +91,11 @@ func (b *replayOutbox) HoldOutbox(ctx context.Context, row fleet.OutboxRow, d fl
 
 // AddOutbox is the store's; when the rows are due is noted.
 func (b *replayOutbox) AddOutbox(ctx context.Context, rows []fleet.OutboxRow) error {
+	if err := b.Store.AddOutbox(ctx, rows); err != nil {
+		return err
+	}
 	b.note(rows)
-	return b.Store.AddOutbox(ctx, rows)
+	return nil
 }
 
 // HurryOutbox is the store's; when the rows are due is noted.
@@ -95,10 +106,10 @@ func (b *replayOutbox) HurryOutbox(ctx context.Context, ids []string, due time.T
 
 // DeliverWith is the store's; what became of the messages is written down.
 func (b *replayOutbox) DeliverWith(ctx context.Context, id string, d fleet.Delivery, along []fleet.Delivery, follow []fleet.OutboxRow) error {
-	b.note(follow)
 	if err := b.Store.DeliverWith(ctx, id, d, along, follow); err != nil {
 		return err
 	}
+	b.note(follow)
 	for _, d := range append([]fleet.Delivery{d}, along...) {
 		b.write(nil, d, recordOf(d, follow))
 	}
@@ -118,46 +129,26 @@ func recordOf(d fleet.Delivery, follow []fleet.OutboxRow) []fleet.OutboxRow {
 
 func (b *replayOutbox) note(rows []fleet.OutboxRow) {
 	for i := range rows {
-		switch rows[i].Kind {
+		switch r := &rows[i]; r.Kind {
 		case fleet.OutboxMessage, fleet.OutboxNotify:
-			heap.Push(&b.times, rows[i].DueAt)
+			heap.Push(&b.times, r.DueAt)
+			if _, open := b.asked[r.ID]; r.Kind == fleet.OutboxMessage && !open && !b.ended[r.ID] {
+				b.asked[r.ID] = *r
+				m := b.about(r)
+				m.At, m.State, m.Due = b.now(), "asked", r.DueAt
+				b.print(&m)
+			}
 		case fleet.OutboxTimer:
-			heap.Push(&b.timers, rows[i].DueAt)
+			heap.Push(&b.timers, r.DueAt)
 		}
-	}
-}
-
-// write notes the fate of a message. What it is about stands in the record for the changes stream that follows it.
-func (b *replayOutbox) write(inbox *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) {
-	m := ReplayMessage{At: d.At, Channel: d.Channel, State: d.State, Case: d.CaseID, Person: d.PersonID}
-	for i := range follow {
-		var n fleet.Notice
-		if follow[i].Kind != fleet.OutboxRecord || json.Unmarshal(follow[i].Body, &n) != nil {
-			continue
-		}
-		m.Device, m.Model, m.Problem, m.Kind, m.Severity, m.Detail = n.Device.Serial, n.Model, n.Problem, n.Kind, n.Severity, n.Detail
-	}
-	if inbox != nil {
-		m.Title, m.Body = inbox.Title, inbox.Body
-	}
-	b.report.told(m.Channel, m.State)
-	if b.to == nil || b.err != nil {
-		return
-	}
-	line, err := json.Marshal(m)
-	if err == nil {
-		_, err = fmt.Fprintf(b.to, "%s\n", line)
-	}
-	if err != nil {
-		b.err = fmt.Errorf("write messages: %w", err)
 	}
 }
 
 // replayPhone is a channel that rings, as far as outreach knows, and reaches nobody.
-type replayPhone struct{}
+type replayPhone string
 
-// Name is that of the channel whose quiet hours count.
-func (replayPhone) Name() string { return "ntfy" }
+// Name is that of a channel whose quiet hours count.
+func (p replayPhone) Name() string { return string(p) }
 
 // Send does nothing: the outbox writes down what became of the message.
 func (replayPhone) Send(context.Context, fleet.Message, fleet.Endpoint) error { return nil }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"aftercare/internal/fleet"
@@ -21,7 +22,11 @@ func importReplayed(ctx context.Context, r *registry.Registry, tenant string, li
 	if err != nil {
 		return 0, fmt.Errorf("read: %w", err)
 	}
-	if err := r.SavePeople(ctx, namedOwners(tenant, text)); err != nil {
+	named := slices.DeleteFunc(namedOwners(tenant, text), func(p fleet.Person) bool {
+		_, known := r.Person(tenant, p.ID)
+		return known
+	})
+	if err := r.SavePeople(ctx, named); err != nil {
 		return 0, err
 	}
 	report, err := r.ImportCSV(ctx, tenant, bytes.NewReader(text), registry.ImportOptions{FirstContact: true})
@@ -87,7 +92,7 @@ func namedOwners(tenant string, text []byte) (people []fleet.Person) {
 // replayOwner is somebody with a phone who lives where the device is.
 func replayOwner(tenant, id, region string) fleet.Person {
 	p := fleet.Person{ID: id, Tenant: tenant, Name: id, Locale: "en-GB", Zone: "Europe/Berlin",
-		Endpoints: []fleet.Endpoint{{Channel: replayPhone{}.Name(), Address: "replay:" + id}}}
+		Endpoints: []fleet.Endpoint{{Channel: "ntfy", Address: "replay:" + id}}}
 	switch country, _, _ := strings.Cut(region, "-"); country {
 	case "DE", "AT", "CH":
 		p.Locale = "de-DE"
@@ -98,3 +103,65 @@ func replayOwner(tenant, id, region string) fleet.Person {
 	}
 	return p
 }
+
+// importPeople makes the people of a list known: id, household, rank, name, locale, zone, preferences and consents, as "firmware-sim
+// simulate" writes them. Everybody has a phone, and every other one an e-mail address too.
+func importPeople(ctx context.Context, r *registry.Registry, tenant string, list io.Reader) error {
+	if list == nil {
+		return nil
+	}
+	rows, err := csv.NewReader(list).ReadAll()
+	if err != nil {
+		return err
+	}
+	want := []string{"id", "household", "rank", "name", "locale", "zone", "preferences", "consents"}
+	if len(rows) == 0 || !slices.Equal(rows[0], want) {
+		return fmt.Errorf("want the columns %v", want)
+	}
+	people := make([]fleet.Person, 0, len(rows)-1)
+	for i, row := range rows[1:] {
+		rank, err := strconv.Atoi(row[2])
+		if err != nil {
+			return fmt.Errorf("line %d: rank %q: want a number", i+2, row[2])
+		}
+		p := fleet.Person{ID: row[0], Tenant: tenant, Household: row[1], Rank: rank, Name: row[3], Locale: row[4], Zone: row[5],
+			Endpoints: []fleet.Endpoint{{Channel: "ntfy", Address: "replay:" + row[0]}}}
+		if drawn(row[0], "email").Float64() < 0.5 {
+			p.Endpoints = append(p.Endpoints, fleet.Endpoint{Channel: "email", Address: row[0] + "@example.com"})
+		}
+		people = append(people, p)
+	}
+	if err := r.SavePeople(ctx, people); err != nil {
+		return err
+	}
+	for i, row := range rows[1:] {
+		if err := importWishes(ctx, r, tenant, row); err != nil {
+			return fmt.Errorf("line %d: %w", i+2, err)
+		}
+	}
+	return nil
+}
+
+func importWishes(ctx context.Context, r *registry.Registry, tenant string, row []string) error {
+	var wishes []fleet.Preference
+	for _, text := range strings.FieldsFunc(row[6], semicolon) {
+		w := strings.Fields(text)
+		if len(w) != 3 {
+			return fmt.Errorf("preference %q: want topic, channel and wish", text)
+		}
+		wishes = append(wishes, fleet.Preference{Topic: fleet.Topic(w[0]), Channel: w[1], Want: fleet.Want(w[2])})
+	}
+	if len(wishes) > 0 {
+		if err := r.SetPreferences(ctx, tenant, row[0], wishes...); err != nil {
+			return err
+		}
+	}
+	for _, purpose := range strings.FieldsFunc(row[7], semicolon) {
+		if err := r.GiveConsent(ctx, tenant, row[0], fleet.Purpose(purpose), "replay", "list of people"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func semicolon(c rune) bool { return c == ';' }

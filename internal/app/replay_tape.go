@@ -20,6 +20,7 @@ type tape struct {
 	seq    uint64
 	out    []fleet.Finding
 	found  []foundOn
+	use    tapeUse
 }
 
 type foundOn struct {
@@ -28,7 +29,7 @@ type foundOn struct {
 }
 
 func newTape(partitions int, set *rules.Set) *tape {
-	t := &tape{}
+	t := &tape{use: tapeUse{watched: map[string][]byte{}, counted: map[string][]byte{}}}
 	for range partitions {
 		t.states = append(t.states, rules.NewState(set))
 	}
@@ -52,6 +53,7 @@ func (t *tape) Append(_ context.Context, records []wire.Record) error {
 		for _, f := range t.out {
 			t.found = append(t.found, foundOn{rec.Partition, f})
 		}
+		t.use.take(rec, t.states[rec.Partition].Counters())
 	}
 	return nil
 }

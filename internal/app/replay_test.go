@@ -112,9 +112,20 @@ func TestReplayFindsAndTells(t *testing.T) {
 	if blocked.Device.Serial != "WM-0001" || !blocked.Live || !blocked.OpenedAt.Equal(replayStart.Add(9*24*time.Hour+time.Second)) {
 		t.Errorf("the blocked drain: %+v", blocked)
 	}
-	for _, want := range []string{`"device":"WM-0001"`, `"channel":"inbox","state":"sent"`, `"channel":"ntfy","state":"sent"`} {
-		if !strings.Contains(messages, want) {
-			t.Errorf("messages without %s:\n%.2000s", want, messages)
+	fates := map[string]bool{}
+	for line := range strings.Lines(messages) {
+		var m ReplayMessage
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		fates[m.Device+" "+m.Channel+" "+m.State] = true
+		if m.State == "sent" && (m.Event == "" || m.Topic == "" || m.Local == "" || m.ID == "" || len(m.Trace) == 0) {
+			t.Errorf("nobody can judge %s", line)
+		}
+	}
+	for _, want := range []string{"WM-0001 inbox sent", "WM-0001 ntfy sent"} {
+		if !fates[want] {
+			t.Errorf("no message %q:\n%.2000s", want, messages)
 		}
 	}
 	if !strings.HasSuffix(strings.TrimSpace(findings), "}}") || !strings.Contains(findings, `{"replay":{"devices":8,`) {
