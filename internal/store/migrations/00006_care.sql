@@ -192,6 +192,8 @@ ALTER TABLE deliveries ADD COLUMN delivered_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN opened_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN acted_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN acted TEXT NOT NULL DEFAULT '';
+-- What was heard before is known by its topic: else an owner is told again of what she knows.
+UPDATE deliveries SET topic = COALESCE((SELECT outbox.topic FROM outbox WHERE outbox.id = deliveries.outbox_id), '');
 CREATE INDEX deliveries_ref ON deliveries (tenant, ref, at) WHERE ref <> '';
 CREATE INDEX deliveries_person ON deliveries (tenant, person_id, at);
 
