@@ -18,14 +18,13 @@ func (s *server) buildOwner(context.Context) (err error) {
 		return nil
 	}
 	d := owner.Deps{
-		People: s.registry, Wishes: s.registry, Consents: s.registry, Claims: s.registry, Sessions: s.registry, Things: s.registry, Keeper: s.registry, Models: s.registry,
-		Links: s.presence, Cases: s.store, Mail: s.store, Answers: s.cases, Push: s.push, Tester: tester(s.channels),
+		People: s.registry, Wishes: s.registry, Consents: s.registry, Homes: s.registry, Email: s.cfg.Email.Host != "", Claims: s.registry, Sessions: s.registry, Things: s.registry, Keeper: s.registry, Models: s.registry,
+		Links: s.presence, Cases: s.store, Mail: s.store, Receipts: s.outreach, Answers: s.cases, Push: s.push, Tester: tester(s.channels),
 		Tenant: s.cfg.Web.Tenant, Key: s.linkKey, Log: s.log, Registerer: s.metrics,
 	}
 	if s.history != nil {
 		d.History = s.history
 	}
-	d.Receipts, _ = any(s.outreach).(owner.Receipts)
 	s.owners, err = owner.New(s.cfg.Owner, s.ownerURL(), d)
 	return err
 }
@@ -80,7 +79,7 @@ func (s *server) openOutside() (err error) {
 		return err
 	}
 	s.life.onClose("owners' address", func() error { return closed(s.outside) })
-	if s.ownerTLS, err = s.cfg.Owner.TLSConfig(nil); err != nil {
+	if s.ownerTLS, err = s.cfg.Owner.TLSConfig(s.log, s.metrics, nil); err != nil {
 		return fmt.Errorf("owners' pages: %w", err)
 	}
 	return nil

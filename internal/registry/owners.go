@@ -112,6 +112,16 @@ func (r *Registry) NewOwner(ctx context.Context, tenant string, profile fleet.Pe
 	return p, nil
 }
 
+// NewMember makes a person who lives in a household, as NewOwner does one who lives alone.
+func (r *Registry) NewMember(ctx context.Context, profile fleet.Person) (fleet.Person, error) {
+	p := newOwner(profile.Tenant, profile)
+	p.Household, p.Rank = profile.Household, profile.Rank
+	if err := r.SavePeople(ctx, []fleet.Person{p}); err != nil {
+		return fleet.Person{}, err
+	}
+	return p, nil
+}
+
 func newOwner(tenant string, profile fleet.Person) fleet.Person {
 	return fleet.Person{Tenant: tenant, ID: "owner-" + randomID(), Name: profile.Name, Locale: profile.Locale, Zone: profile.Zone,
 		DigestDay: profile.DigestDay, DigestHour: profile.DigestHour}

@@ -14,6 +14,8 @@ import (
 type Sessions interface {
 	// OpenSession uses up the link, if one is named, and is CodeDenied when it was used before.
 	OpenSession(ctx context.Context, s fleet.Session, link string, linkExpires time.Time, events ...fleet.SecurityEvent) error
+	// UseLink uses up a link alone, as OpenSession does.
+	UseLink(ctx context.Context, tenant, link string, expires time.Time) error
 	// SessionByHash is CodeNotFound if there is none.
 	SessionByHash(ctx context.Context, hash []byte) (fleet.Session, error)
 	SessionUsed(ctx context.Context, tenant, id string, at time.Time) error
@@ -116,4 +118,12 @@ func (r *Registry) RevokeSession(ctx context.Context, tenant, personID, id strin
 	}
 	_, err := r.store.RevokeSessions(ctx, tenant, personID, id, r.event(actor(ctx), fleet.ActionSignedOut, fleet.DeviceKey{Tenant: tenant, Serial: personID}, detail))
 	return err
+}
+
+// UseLink uses up a link that works once: the id names it until it expires, and a second use is CodeDenied.
+func (r *Registry) UseLink(ctx context.Context, tenant, id string, expires time.Time) error {
+	if id == "" || !r.now().Before(expires) {
+		return fleet.Errorf(fleet.CodeDenied, "the link has expired")
+	}
+	return r.store.UseLink(ctx, tenant, id, expires)
 }

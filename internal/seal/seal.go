@@ -22,6 +22,8 @@ const (
 	Stop    = "stop"    // Subject: "<topic> <channel>". Not hearing of the topic there any more
 	Login   = "login"   // Subject: a random id, used up by the first use. A session
 	Order   = "order"   // Subject: the work order's id; Person: the partner's. Accepting, declining, reporting
+	Address = "address" // Subject: an e-mail address. Hearing from us there
+	Invite  = "invite"  // Subject: "<household> <random id>", used up by the first use; Person: who invites. Living there
 	Receipt = "receipt" // Subject: the message's id. Saying that it arrived or was opened
 )
 

@@ -43,12 +43,8 @@ const sessionKept = 90 * 24 * time.Hour
 func (s *Store) OpenSession(ctx context.Context, v fleet.Session, link string, linkExpires time.Time, events ...fleet.SecurityEvent) error {
 	return s.write(ctx, fmt.Sprintf("open a session of %q", v.PersonID), func(tx bun.Tx) error {
 		if link != "" {
-			res, err := tx.ExecContext(ctx, "INSERT INTO used_links (tenant, id, expires_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", v.Tenant, link, toMS(linkExpires))
-			if err != nil {
+			if err := useLink(ctx, tx, v.Tenant, link, linkExpires); err != nil {
 				return err
-			}
-			if n, err := res.RowsAffected(); err != nil || n == 0 {
-				return errors.Join(err, fleet.Errorf(fleet.CodeDenied, "the link was used before: each works once"))
 			}
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM used_links WHERE expires_at < ?", toMS(v.CreatedAt)); err != nil {
@@ -65,6 +61,22 @@ func (s *Store) OpenSession(ctx context.Context, v fleet.Session, link string, l
 		}
 		return addEvents(ctx, tx, events)
 	})
+}
+
+// UseLink uses up a link that works once; CodeDenied if it was used before.
+func (s *Store) UseLink(ctx context.Context, tenant, link string, expires time.Time) error {
+	return s.write(ctx, "use a link", func(tx bun.Tx) error { return useLink(ctx, tx, tenant, link, expires) })
+}
+
+func useLink(ctx context.Context, tx bun.Tx, tenant, link string, expires time.Time) error {
+	res, err := tx.ExecContext(ctx, "INSERT INTO used_links (tenant, id, expires_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", tenant, link, toMS(expires))
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, fleet.Errorf(fleet.CodeDenied, "the link was used before: each works once"))
+	}
+	return nil
 }
 
 // SessionByHash returns the session whose token has the hash, also one that is over; CodeNotFound if there is none.

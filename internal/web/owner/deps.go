@@ -34,6 +34,13 @@ type (
 		GiveConsent(ctx context.Context, tenant, personID string, purpose fleet.Purpose, text, source string) error
 		WithdrawConsent(ctx context.Context, tenant, personID string, purpose fleet.Purpose) error
 	}
+	// Homes says who lives together. UseLink is CodeDenied the second time. NewMember makes a person of a household; its locale and
+	// zone are wanted.
+	Homes interface {
+		SetHousehold(ctx context.Context, tenant, personID, household string, rank int) error
+		NewMember(ctx context.Context, p fleet.Person) (fleet.Person, error)
+		UseLink(ctx context.Context, tenant, id string, expires time.Time) error
+	}
 	// Claims makes people owners. ClaimAs with a person without an ID makes the person too, or neither. CodeInvalid: not a code.
 	// CodeNotFound: no such code, used or expired. CodeConflict: the device is somebody else's.
 	Claims interface {
@@ -112,6 +119,7 @@ type Deps struct {
 	People   People
 	Wishes   Wishes
 	Consents Consents
+	Homes    Homes
 	Claims   Claims
 	Sessions Sessions
 	Things   Things
@@ -125,6 +133,7 @@ type Deps struct {
 	History  History // nil: no charts
 	Push     Push
 	Tester   Tester
+	Email    bool         // e-mails can be sent
 	Orders   http.Handler // /order/{seal}, for service partners; nil: there are none
 
 	Tenant     string // whose codes are claimed here

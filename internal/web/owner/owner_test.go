@@ -3,6 +3,7 @@ package owner
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
@@ -582,4 +583,160 @@ func (f *fixture) looks() []look {
 		{"message", "/m/" + f.link(seal.Message, "m-drain", "anna", f.now.Add(time.Hour))}, {"message-asked", "/m/" + f.link(seal.Message, "m-warm", "anna", f.now.Add(time.Hour)) + "?a=fixed"},
 		{"stop", "/stop/" + f.link(seal.Stop, "safety push", "anna", time.Time{})}, {"offline", "/offline"}, {"expired", "/m/" + f.link(seal.Message, "m-drain", "anna", f.now.Add(-time.Hour))},
 		{"login", "/login/" + f.link(seal.Login, "x", "anna", f.now.Add(time.Hour))}, {"notfound", "/none"}}
+}
+
+// TestHttpsIsBelievedFromTheProxyOnly: cookies are Secure, and the browser is told to stay with https, when the proxy in front says
+// that the person's browser speaks it; nobody else is believed.
+func TestHttpsIsBelievedFromTheProxyOnly(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		proxies []netip.Prefix
+		proto   string
+		secure  bool
+	}{
+		{"from the proxy", []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, "https", true},
+		{"http from the proxy", []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, "http", false},
+		{"from anybody", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, "https", false},
+		{"without a proxy", nil, "https", false},
+	} {
+		f := newFixture(t)
+		f.site.proxies = c.proxies
+		res, _ := f.do("GET", "/claim", nil, "X-Forwarded-Proto", c.proto)
+		cookies := res.Cookies()
+		if len(cookies) != 1 || cookies[0].Secure != c.secure || strings.HasPrefix(cookies[0].Name, "__Host-") != c.secure || !cookies[0].HttpOnly {
+			t.Errorf("%s: %v", c.name, cookies)
+		}
+		if (res.Header.Get("Strict-Transport-Security") != "") != c.secure {
+			t.Errorf("%s: %q", c.name, res.Header.Get("Strict-Transport-Security"))
+		}
+	}
+}
+
+// TestSEC10NobodyHidesBehindAMadeUpAddress: who is not the proxy is counted by where he is, whatever he says.
+func TestSEC10NobodyHidesBehindAMadeUpAddress(t *testing.T) {
+	f := newFixture(t)
+	f.site.proxies = nil
+	got := 0
+	for i := range 11 {
+		f.from = fmt.Sprintf("203.0.113.%d", i)
+		res, _ := f.post("/claim", "/claim", "code", "ABCDE-00000")
+		got = res.StatusCode
+	}
+	if got != http.StatusTooManyRequests {
+		t.Errorf("the eleventh wrong code from one place with many made-up addresses answers %d", got)
+	}
+}
+
+// TestAnAddressIsHersWhenSheReadsMailThere: typing it makes nothing, nor does looking at the link.
+func TestAnAddressIsHersWhenSheReadsMailThere(t *testing.T) {
+	f := newFixture(t)
+	f.signIn("anna")
+	const typed = "anna.berger@example.com"
+	ask := func(address string) int {
+		res, _ := f.post("/me/settings", "/me/settings/email", "address", address)
+		return res.StatusCode
+	}
+	for _, bad := range []string{"", "anna", "Anna <anna@example.org>", "a@b.example, c@d.example", "a@b.example\nBcc: c@d.example", strings.Repeat("a", 300) + "@example.org"} {
+		if got := ask(bad); got != http.StatusUnprocessableEntity || len(f.tried) > 0 {
+			t.Errorf("%.40q answers %d, %v", bad, got, f.tried)
+		}
+	}
+	if got := ask(typed); got != http.StatusSeeOther || len(f.tried) != 1 || len(f.people["anna"].Endpoints) != 1 {
+		t.Fatalf("%d, %v, %v", got, f.tried, f.people["anna"].Endpoints)
+	}
+	m := f.tried[0]
+	path := strings.TrimPrefix(m.URL, f.srv.URL)
+	if m.Channel != "email" || !strings.Contains(m.Body, m.URL) || strings.Contains(m.Title+m.Body, "Berger") || !strings.HasPrefix(path, "/address/") {
+		t.Errorf("the mail is %+v", m)
+	}
+	f.http = f.browser() // she may read it anywhere
+	for range 3 {
+		if res, _ := f.get(path); res.StatusCode != http.StatusOK || len(f.people["anna"].Endpoints) != 1 {
+			t.Fatalf("looking at the link answers %d and makes %v", res.StatusCode, f.people["anna"].Endpoints)
+		}
+	}
+	res, body := f.post(path, path)
+	got := f.people["anna"].Endpoints
+	if res.StatusCode != http.StatusOK || len(got) != 2 || got[1] != (fleet.Endpoint{Channel: "email", Address: typed}) || !strings.Contains(body, typed) {
+		t.Errorf("%d, %v:\n%s", res.StatusCode, got, body)
+	}
+	other := "/address/" + f.link(seal.Stop, typed, "ben", f.now.Add(time.Hour))
+	if res, _ := f.get(other); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a link for something else answers %d", res.StatusCode)
+	}
+	f.now = f.now.Add(25 * time.Hour)
+	if res, _ := f.get(path); res.StatusCode != http.StatusGone {
+		t.Errorf("the day after it answers %d", res.StatusCode)
+	}
+	// One person writes to so many addresses an hour, and so many people to one.
+	f.signIn("ben")
+	sent := 0
+	for i := range 15 {
+		if ask(fmt.Sprintf("x%d@example.org", i)) == http.StatusSeeOther {
+			sent++
+		}
+	}
+	if sent != 10 {
+		t.Errorf("%d mails were sent to strangers in an hour", sent)
+	}
+}
+
+func TestAHouseholdIsJoinedByALinkThatWorksOnce(t *testing.T) {
+	f := newFixture(t)
+	invite := func(who string) string {
+		t.Helper()
+		f.http = f.browser()
+		f.signIn(who)
+		res, body := f.post("/me/settings", "/me/settings/invite")
+		m := regexp.MustCompile(`/home/[A-Za-z0-9._-]+`).FindString(body)
+		if res.StatusCode != http.StatusOK || m == "" {
+			t.Fatalf("%d:\n%s", res.StatusCode, body)
+		}
+		return m
+	}
+	path := invite("ben") // who lived alone
+	home := f.people["ben"].Household
+	if home == "" {
+		t.Fatal("there is no household to invite to")
+	}
+	f.http = f.browser()
+	for range 3 { // a mail scanner
+		if res, body := f.get(path); res.StatusCode != http.StatusOK || !strings.Contains(body, "Ben Ode") || len(f.people) != 3 {
+			t.Fatalf("looking at it answers %d, %d people", res.StatusCode, len(f.people))
+		}
+	}
+	if res, _ := f.post(path, path, "name", "Dora", "zone", "Europe/London"); res.Header.Get("Location") != "/me" {
+		t.Fatalf("joining answers %d", res.StatusCode)
+	}
+	if d := f.people["new-3"]; d.Household != home || d.Name != "Dora" || d.Rank != 1 {
+		t.Errorf("the new member is %+v", d)
+	}
+	if _, body := f.get("/me/settings"); !strings.Contains(body, "Ben Ode") {
+		t.Error("she is not signed in, or alone")
+	}
+	f.http = f.browser()
+	if res, _ := f.post(path, path, "name", "Eve"); res.StatusCode != http.StatusGone || len(f.people) != 4 {
+		t.Errorf("the second time answers %d, %d people", res.StatusCode, len(f.people))
+	}
+	// Who is somebody already moves, and may leave again.
+	path = invite("ben")
+	f.http = f.browser()
+	f.signIn("cara")
+	if res, _ := f.post(path, path); res.StatusCode != http.StatusSeeOther || f.people["cara"].Household != home || f.people["cara"].Rank != 2 {
+		t.Errorf("%d, %+v", res.StatusCode, f.people["cara"])
+	}
+	if res, _ := f.post("/me/settings", "/me/settings/alone"); res.StatusCode != http.StatusSeeOther || f.people["cara"].Household != "" {
+		t.Errorf("leaving answers %d, %+v", res.StatusCode, f.people["cara"])
+	}
+	// Who has left invites nobody, and a week is a week.
+	path = invite("ben")
+	f.post("/me/settings", "/me/settings/alone")
+	if res, _ := f.get(path); res.StatusCode != http.StatusGone {
+		t.Errorf("the link of who has left answers %d", res.StatusCode)
+	}
+	path = invite("ben")
+	f.now = f.now.Add(inviteTime + time.Hour)
+	if res, _ := f.get(path); res.StatusCode != http.StatusGone {
+		t.Errorf("after a week it answers %d", res.StatusCode)
+	}
 }

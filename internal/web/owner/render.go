@@ -26,7 +26,7 @@ var assetFiles embed.FS
 // pages are the parsed templates by page: each with the layout.
 type pages map[string]*template.Template
 
-var pageNames = []string{"home", "login", "me", "thing", "message", "told", "stop", "settings", "code", "offline", "problem"}
+var pageNames = []string{"home", "login", "me", "thing", "message", "told", "stop", "settings", "code", "address", "join", "offline", "problem"}
 
 func parsePages() (pages, error) {
 	shared, err := template.New("").ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")

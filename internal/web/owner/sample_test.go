@@ -49,12 +49,13 @@ type world struct {
 	pushKey   string
 	heard     map[string]fleet.Link
 	answerErr error
+	used      map[string]bool
 }
 
 func newWorld() *world {
 	since := sampled.AddDate(0, -3, 0)
 	w := &world{now: sampled, people: map[string]fleet.Person{}, devices: map[string]fleet.Device{}, away: map[string]time.Time{}, codes: map[string]string{},
-		sessions: map[string]fleet.Session{}, cases: map[string]fleet.Case{}, heard: map[string]fleet.Link{}}
+		sessions: map[string]fleet.Session{}, cases: map[string]fleet.Case{}, heard: map[string]fleet.Link{}, used: map[string]bool{}}
 	w.people["anna"] = fleet.Person{ID: "anna", Tenant: tenant, Name: "Anna Berger", Locale: "de-DE", Zone: "Europe/Berlin", Household: "h1",
 		Endpoints: []fleet.Endpoint{{Channel: "email", Address: "anna@example.org"}}}
 	w.people["ben"] = fleet.Person{ID: "ben", Tenant: tenant, Name: "Ben Ode", Locale: "en-GB", Zone: "Europe/London"}
@@ -165,6 +166,28 @@ func (w *world) PreferEndpoint(_ context.Context, _, id, channel, address string
 			return is(a) - is(b)
 		})
 	})
+}
+
+func (w *world) SetHousehold(_ context.Context, _, id, household string, rank int) error {
+	return w.edit(id, func(p *fleet.Person) { p.Household, p.Rank = household, rank })
+}
+
+func (w *world) NewMember(_ context.Context, p fleet.Person) (fleet.Person, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.ID = "new-" + itoa(len(w.people))
+	w.people[p.ID] = p
+	return p, nil
+}
+
+func (w *world) UseLink(_ context.Context, _, id string, _ time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.used[id] {
+		return fleet.Errorf(fleet.CodeDenied, "used")
+	}
+	w.used[id] = true
+	return nil
 }
 
 func (w *world) Consents(_ context.Context, _, id string) (out []fleet.Consent, _ error) {
@@ -450,7 +473,7 @@ func newFixture(t *testing.T) *fixture {
 	f.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.site.ServeHTTP(w, r) }))
 	t.Cleanup(f.srv.Close)
 	w := f.world
-	site, err := New(cfg, f.srv.URL, Deps{People: w, Wishes: w, Consents: w, Claims: w, Sessions: w, Things: w, Keeper: w, Models: w, Links: w, Cases: w, Mail: w,
+	site, err := New(cfg, f.srv.URL, Deps{People: w, Wishes: w, Consents: w, Homes: w, Email: true, Claims: w, Sessions: w, Things: w, Keeper: w, Models: w, Links: w, Cases: w, Mail: w,
 		Receipts: w, Answers: w, History: w, Push: w, Tester: w, Tenant: tenant, Key: testKey, Log: obs.Discard(), Registerer: prometheus.NewRegistry(), Now: func() time.Time { return f.now }})
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ type settingsData struct {
 	Members   []memberRow
 	Sessions  []sessionRow
 	Things    []thingRow
+	Email     bool   // an address can be added
 	Said      string // what was done just now
 }
 
@@ -79,7 +80,7 @@ type sessionRow struct {
 func (s *Site) settings(v *visit) error {
 	ctx := v.r.Context()
 	v.Title, v.Nav = v.T("settings.title"), "settings"
-	d := settingsData{visit: v, Person: v.person}
+	d := settingsData{visit: v, Person: v.person, Email: s.deps.Email}
 	if said := v.r.URL.Query().Get("said"); said != "" && textOf("saved."+said, v.Lang) != "saved."+said {
 		d.Said = v.T("saved." + said)
 	}

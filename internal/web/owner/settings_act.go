@@ -24,6 +24,7 @@ func (s *Site) settingsForms() map[string]func(*visit) error {
 		"profile": done("profile", s.setProfile), "wishes": done("wishes", s.setWishes), "digest": done("digest", s.setDigest),
 		"first": done("first", s.preferEndpoint), "remove": done("remove", s.removeEndpoint), "test": s.testEndpoint,
 		"consent": done("consent", s.giveConsent), "withdraw": done("withdraw", s.withdrawConsent),
+		"email": s.askAddress, "invite": s.invite, "alone": done("alone", s.liveAlone),
 		"end": s.endSession, "leave": s.leave, "link": s.makeLink,
 	}
 }

@@ -218,7 +218,7 @@ var errorTexts = map[string][2]string{
 	"err.expired.why":  {"Links work for some time only, so that old messages open no doors.", "Links gelten nur eine Zeit lang, damit alte Nachrichten keine Türen öffnen."},
 	"err.expired.do":   {"Your messages are all on your page, if you are signed in here.", "Alle Ihre Nachrichten stehen auf Ihrer Seite, wenn Sie hier angemeldet sind."},
 	"err.used":         {"This link was used before", "Dieser Link wurde schon benutzt"},
-	"err.used.why":     {"A sign-in link works once. If it was not you who used it, sign out all browsers in the settings.", "Ein Anmeldelink gilt einmal. Waren nicht Sie das, melden Sie in den Einstellungen alle Browser ab."},
+	"err.used.why":     {"Such a link works once. If it was not you who used it to sign in, sign out all browsers in the settings.", "Ein solcher Link gilt einmal. Hat sich ein anderer damit angemeldet, melden Sie in den Einstellungen alle Browser ab."},
 	"err.used.do":      {"Make a new one in the settings of a device on which you are signed in.", "Erstellen Sie auf einem Gerät, auf dem Sie angemeldet sind, in den Einstellungen einen neuen."},
 	"err.message":      {"This message is not kept any more", "Diese Nachricht wird nicht mehr aufbewahrt"},
 	"err.message.why":  {"It is old, or what it was about is gone.", "Sie ist alt, oder es gibt nicht mehr, worum es ging."},

@@ -174,10 +174,11 @@ func (s *Site) putAway(v *visit) error {
 
 type codeData struct {
 	*visit
-	Name  string
-	Code  string
-	Until time.Time
-	URL   string // a sign-in link instead of a code
+	Name   string
+	Code   string
+	Until  time.Time
+	URL    string // a link instead of a code
+	Invite bool   // into the household
 }
 
 const transferTime = 14 * 24 * time.Hour

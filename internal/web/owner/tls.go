@@ -3,23 +3,31 @@ package owner
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 )
 
 // TLSConfig is how the listener speaks https; nil when it speaks http. now is the clock by which files are looked at again; nil:
-// time.Now. Errors: files that cannot be read, or do not belong together.
-func (c Config) TLSConfig(now func() time.Time) (*tls.Config, error) {
+// time.Now. reg may be nil. Errors: files that cannot be read, or do not belong together; metrics that are registered already.
+func (c Config) TLSConfig(log *slog.Logger, reg prometheus.Registerer, now func() time.Time) (*tls.Config, error) {
 	if now == nil {
 		now = time.Now
 	}
 	switch {
 	case c.TLS.Cert != "":
-		f := &files{cert: c.TLS.Cert, key: c.TLS.Key, now: now}
+		f := &files{cert: c.TLS.Cert, key: c.TLS.Key, log: log, now: now, failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "aftercare_owner_certificate_errors_total",
+			Help: "Times the owners' pages could not read their certificate's files, which had changed, and went on with the one before."})}
+		if reg != nil {
+			if err := reg.Register(f.failed); err != nil {
+				return nil, fmt.Errorf("register metrics of owner: %w", err)
+			}
+		}
 		if err := f.load(); err != nil {
 			return nil, err
 		}
@@ -43,10 +51,13 @@ const lookEvery = 10 * time.Second
 // half-written file must not close the door.
 type files struct {
 	cert, key string
+	log       *slog.Logger
 	now       func() time.Time
+	failed    prometheus.Counter
 	mu        sync.Mutex
 	looked    time.Time
 	changed   [2]time.Time
+	wrong     [2]time.Time // of files that could not be read: said once
 	have      *tls.Certificate
 }
 
@@ -79,9 +90,27 @@ func (f *files) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	defer f.mu.Unlock()
 	if now := f.now(); now.Sub(f.looked) >= lookEvery {
 		f.looked = now
-		if changed, err := f.times(); err == nil && changed != f.changed {
-			_ = f.load()
-		}
+		f.again()
 	}
 	return f.have, nil
+}
+
+// again reads files that changed.
+func (f *files) again() {
+	changed, err := f.times()
+	if err == nil && changed == f.changed {
+		return
+	}
+	if err == nil {
+		err = f.load()
+	}
+	if err == nil {
+		f.log.Info("the owners' pages have a new certificate", "file", f.cert, "until", f.have.Leaf.NotAfter)
+		return
+	}
+	f.failed.Inc()
+	if f.wrong != changed {
+		f.wrong = changed
+		f.log.Error("the certificate's files have changed and cannot be read: the owners' pages go on with the one before", "err", err)
+	}
 }
