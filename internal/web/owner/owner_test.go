@@ -581,7 +581,7 @@ type look struct{ name, path string }
 func (f *fixture) looks() []look {
 	return []look{{"me", "/me"}, {"thing", "/me/things/WM-1?new=1"}, {"thing-danger", "/me/things/FR-1"}, {"claim", "/claim"}, {"settings", "/me/settings?said=profile"},
 		{"message", "/m/" + f.link(seal.Message, "m-drain", "anna", f.now.Add(time.Hour))}, {"message-asked", "/m/" + f.link(seal.Message, "m-warm", "anna", f.now.Add(time.Hour)) + "?a=fixed"},
-		{"stop", "/stop/" + f.link(seal.Stop, "safety push", "anna", time.Time{})}, {"offline", "/offline"}, {"expired", "/m/" + f.link(seal.Message, "m-drain", "anna", f.now.Add(-time.Hour))},
+		{"stop", "/stop/" + f.link(seal.Stop, "safety push", "anna", time.Time{})}, {"offline", "/offline"}, {"address", "/address/" + f.link(seal.Address, "anna.berger@example.org", "anna", f.now.Add(time.Hour))}, {"join", "/home/" + f.link(seal.Invite, "h1 x", "cara", f.now.Add(time.Hour))}, {"expired", "/m/" + f.link(seal.Message, "m-drain", "anna", f.now.Add(-time.Hour))},
 		{"login", "/login/" + f.link(seal.Login, "x", "anna", f.now.Add(time.Hour))}, {"notfound", "/none"}}
 }
 
