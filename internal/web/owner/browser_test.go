@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/serviceworker"
 	"github.com/chromedp/cdproto/target"
@@ -44,7 +45,12 @@ func chromium(t *testing.T) context.Context {
 	for _, flag := range []string{"no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync"} {
 		opts = append(opts, chromedp.Flag(flag, true))
 	}
-	alloc, cancelAlloc := chromedp.NewExecAllocator(t.Context(), append(opts, chromedp.UserDataDir(t.TempDir()))...)
+	profile, err := os.MkdirTemp("", "aftercare-browser-") // not t.TempDir: a helper process of the browser's may write for a moment longer
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(profile) })
+	alloc, cancelAlloc := chromedp.NewExecAllocator(t.Context(), append(opts, chromedp.UserDataDir(profile))...)
 	ctx, cancelTab := chromedp.NewContext(alloc)
 	ctx, cancelTime := context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(func() { cancelTime(); cancelTab(); cancelAlloc() })
@@ -258,6 +264,28 @@ func click(t *testing.T, ctx context.Context, action string) { //nolint:revive /
 	t.Cleanup(cancel) // it ends the worker
 	var done bool
 	run(t, wctx, await(fmt.Sprintf(`self.registration.getNotifications().then(l => { self.dispatchEvent(new NotificationEvent("notificationclick", {notification: l[0], action: %q})); return true; })`, action), &done))
+}
+
+// TestBrowserCanInstallThePage: the browser itself finds nothing wrong with the manifest and nothing in the way of installing.
+func TestBrowserCanInstallThePage(t *testing.T) {
+	ctx := chromium(t)
+	f := newFixture(t)
+	f.enter(ctx, "anna")
+	registrationOf(t, ctx)
+	run(t, ctx, chromedp.ActionFunc(func(ctx context.Context) error {
+		url, mistakes, data, _, err := page.GetAppManifest().Do(ctx)
+		if err != nil {
+			return err
+		}
+		if url != f.srv.URL+"/manifest.webmanifest" || len(mistakes) > 0 || data == "" {
+			t.Errorf("manifest %q: %v", url, mistakes)
+		}
+		errs, err := page.GetInstallabilityErrors().Do(ctx)
+		for _, e := range errs {
+			t.Errorf("not installable: %s %v", e.ErrorID, e.ErrorArguments)
+		}
+		return err
+	}))
 }
 
 func TestBrowserSeesThePageOffline(t *testing.T) {
