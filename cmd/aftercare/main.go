@@ -63,7 +63,7 @@ Start with "aftercare demo": the server with every part in one process, and a si
 		}
 		return &problemsError{[]fleet.Problem{p}}
 	})
-	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newOwner(), newPartner(), newProvision(), newCommand(), newQuarantine(), newRules(), newLint(), newDetect(), newReplay(), newScore(), newConfig(), newSettings())
+	root.AddCommand(newServe(), newDemo(), newCheck(), newDevice(), newOwner(), newPartner(), newOrder(), newProvision(), newCommand(), newQuarantine(), newRules(), newLint(), newDetect(), newReplay(), newScore(), newConfig(), newSettings())
 	for _, c := range root.Commands() {
 		strict(c)
 	}

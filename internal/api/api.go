@@ -146,6 +146,7 @@ type Deps struct {
 	Wishes      Wishes
 	Belongings  Belongings
 	Partners    Partners
+	Orders      Orders
 	Dead        Dead
 	Log         *slog.Logger
 	Now         func() time.Time // nil: time.Now
@@ -185,6 +186,7 @@ func New(cfg Config, deps Deps) http.Handler {
 	a.provisioning(h)
 	a.people(h)
 	a.partners(h)
+	a.orders(h)
 	a.rules(h)
 	a.dead(h)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {

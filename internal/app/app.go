@@ -21,6 +21,7 @@ import (
 	"aftercare/internal/cases"
 	"aftercare/internal/commands"
 	"aftercare/internal/config"
+	"aftercare/internal/dispatch"
 	"aftercare/internal/fleet"
 	"aftercare/internal/gateway"
 	"aftercare/internal/history"
@@ -155,6 +156,7 @@ type server struct {
 	ownerTLS *tls.Config  // nil: they speak http
 	channels []outreach.Channel
 
+	dispatch  *dispatch.Dispatch
 	incidents *incidents.Incidents
 	addresses Addresses
 }
@@ -181,6 +183,7 @@ func (s *server) build(ctx context.Context, demo bool) error {
 		{"history", s.openHistory},
 		{"rule packs", s.openRules},
 		{"rules", s.buildEngine},
+		{"work orders", s.buildDispatch},
 		{"incidents", s.buildIncidents},
 		{"cases", s.buildCases},
 		{"outreach", s.buildOutreach},

@@ -13,7 +13,7 @@ import (
 
 func (s *server) buildCases(context.Context) error {
 	s.cases = cases.New(s.cfg.Cases, cases.Deps{Store: waking{s.store, s}, Timers: s.store, Devices: s.registry, Links: s.presence,
-		Maintenance: windows{s.registry}, Wishes: wishes{s.registry, s.store}, Incidents: s.incidents, Usage: s.usage(), Parts: made{s.registry, s.rules},
+		Maintenance: windows{s.registry}, Wishes: wishes{s.registry, s.store}, Incidents: s.incidents, Booker: booker{s.dispatch}, Usage: s.usage(), Parts: made{s.registry, s.rules},
 		Deliveries: s.store, Log: s.log, Registerer: s.metrics})
 	return s.metrics.Register(cases.NewCollector(s.store, s.log))
 }

@@ -27,7 +27,7 @@ var (
 
 // buildIncidents comes before cases, which ask it; what it does to cases waits until there are any.
 func (s *server) buildIncidents(context.Context) error {
-	s.incidents = incidents.New(s.cfg.Incidents, incidents.Deps{Store: s.store, Evidence: s.store, Children: s.store, Devices: s.registry, Cases: lateCases{s},
+	s.incidents = incidents.New(s.cfg.Incidents, incidents.Deps{Store: s.store, Evidence: s.store, Children: s.store, Devices: s.registry, Cases: lateCases{s}, Orders: s.dispatch,
 		Wake: func() { s.outreach.Wake(); s.relay.Wake() }, Log: s.log, Registerer: s.metrics})
 	return nil
 }

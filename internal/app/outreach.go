@@ -24,7 +24,7 @@ func (s *server) buildOutreach(context.Context) error {
 	cfg.URL = strings.TrimRight(s.cfg.Owner.URL, "/") // without one, links lead nowhere
 	s.outreach = outreach.New(cfg, outreach.Deps{
 		Outbox: s.store, Company: s.store, Contacts: s.store, Cases: s.store, Registry: s.registry, Receipts: s.store, Words: s.words,
-		Households: s.registry, Entitlements: s.registry, People: s.registry, Incidents: s.store,
+		Households: s.registry, Entitlements: s.registry, People: s.registry, Incidents: s.store, Orders: partnerWork{s.store, s.registry}, Calendar: s.calendar(),
 		Channels: channels, Seal: s.seal, Picture: picture, Log: s.log, Registerer: s.metrics,
 	})
 	s.relay = outreach.NewRelay(s.store, notices{s.journal}, s.cfg.Outreach.Poll, s.log)

@@ -25,6 +25,9 @@ func (s *server) buildOwner(context.Context) (err error) {
 	if s.history != nil {
 		d.History = s.history
 	}
+	if d.Orders, err = s.partnerPages(); err != nil {
+		return err
+	}
 	s.owners, err = owner.New(s.cfg.Owner, s.ownerURL(), d)
 	return err
 }

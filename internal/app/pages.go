@@ -35,7 +35,7 @@ func newPages(s *server) (*pages, error) {
 	a := api.New(api.Config{Tenant: s.cfg.Web.Tenant, Version: s.version}, api.Deps{
 		Cases: s.store, Stories: s.store, Devices: sources.Devices, Models: s.registry, Mail: s.store, History: s.history, Doors: door, Mender: door,
 		Commander: orders{s.commands}, Provisioner: registrar{s.registry}, Claims: registrar{s.registry}, Rules: ruleDesk{s.rules}, Past: bygone{s.history, s.registry, s.rules}, Links: s.presence, Agent: desk{s.cases},
-		Incidents: incidentDesk{s.store, s.incidents}, People: s.registry, Wishes: registrar{s.registry}, Belongings: registrar{s.registry}, Partners: registrar{s.registry}, Dead: dead{s.store, s}, Log: s.log})
+		Incidents: incidentDesk{s.store, s.incidents}, People: s.registry, Wishes: registrar{s.registry}, Belongings: registrar{s.registry}, Partners: registrar{s.registry}, Orders: orderDesk{s.store, s}, Dead: dead{s.store, s}, Log: s.log})
 	mux := http.NewServeMux()
 	mux.Handle("/api/", w.Guard().API(a))
 	mux.Handle("GET /metrics", w.Guard().Host(promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})))

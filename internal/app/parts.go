@@ -54,6 +54,7 @@ func (s *server) parts() ([]part, error) {
 		{"cases", "cases", s.over(wire.Findings, "cases", func(ctx context.Context, src wire.Source) error { return s.cases.Run(ctx, found{src, s.log}) })},
 		{"clocks of cases", "cases", s.cases.RunTimers},
 		{"incidents", "cases", s.incidents.Run},
+		{"work orders", "cases", s.dispatch.Run},
 		{"outreach", "outreach", s.outreach.Run},
 		{"relay", "outreach", s.relay.Run},
 		{"old rows", "outreach", s.purge},

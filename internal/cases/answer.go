@@ -2,7 +2,6 @@ package cases
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"aftercare/internal/fleet"
@@ -111,65 +110,14 @@ func (e *edit) answer(a fleet.Answer, order *fleet.Order) error {
 }
 
 func (e *edit) book(order *fleet.Order, note string) {
-	e.c.State, e.c.WaitingFor = fleet.CaseWaiting, fleet.WaitPartner
 	if order == nil {
+		e.c.State, e.c.WaitingFor = fleet.CaseWaiting, fleet.WaitPartner
 		e.tellAgents("visit_wanted", "warning", e.c.Assignee, e.headline(), withNote("the owner wants a visit", note))
 		return
 	}
-	e.c.OrderID, e.c.PartnerID = order.ID, order.PartnerID
-	e.taken()
+	if e.heardOf(order) {
+		return
+	}
+	e.ordered(order)
 	e.audit("ordered", order.ID)
-}
-
-// Visit brings into its case how far a work order has come: the partner who has it is remembered, a visit that is agreed, moved or
-// called off is told to the owner, one that is declined goes back to the agents, and what the partner reports is the case's outcome.
-// The same state of the same order again does nothing.
-func (c *Cases) Visit(ctx context.Context, o fleet.Order, actor string, a Action) error {
-	a.Tenant, a.CaseID, a.Actor = o.Tenant, o.CaseID, actor
-	return c.act(ctx, a, func(e *edit) error { return e.visit(o, a) })
-}
-
-func (e *edit) visit(o fleet.Order, a Action) error {
-	k := &e.c
-	detail := fmt.Sprintf("%s %s", o.ID, o.State)
-	waits := func() {
-		if k.State.Open() {
-			k.State, k.WaitingFor, k.OrderID, k.PartnerID = fleet.CaseWaiting, fleet.WaitPartner, o.ID, o.PartnerID
-			e.taken()
-		}
-	}
-	back := func() {
-		if k.State == fleet.CaseWaiting && k.OrderID == o.ID {
-			k.State, k.WaitingFor = fleet.CaseInProgress, ""
-		}
-	}
-	switch o.State {
-	case fleet.OrderOffered:
-		if k.OrderID == o.ID {
-			return nil
-		}
-		waits()
-	case fleet.OrderAccepted:
-		waits()
-		e.visitMessage(o)
-	case fleet.OrderDeclined:
-		back()
-		e.tellAgents("visit_declined", "warning", k.Assignee, e.headline(), withNote("the partner declined", o.Reason))
-	case fleet.OrderCancelled:
-		back()
-		e.visitMessage(o)
-	case fleet.OrderDone:
-		back()
-		if k.State.Open() && o.Outcome != "" {
-			a.Do, a.Outcome, a.Cause, a.Part, a.Note = fleet.VerbResolve, o.Outcome, o.FixCause, o.FixPart, o.Note
-			return e.do(a)
-		}
-	}
-	e.audit("order", withNote(detail, a.Note))
-	return nil
-}
-
-// visitMessage tells the owner of a visit; each version of the order has one message.
-func (e *edit) visitMessage(o fleet.Order) {
-	e.message(fleet.EventVisit, fmt.Sprintf("%s.%d", o.ID, o.Version), e.now, e.now).Ref = o.ID
 }

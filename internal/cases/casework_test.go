@@ -440,35 +440,6 @@ func TestBookingAsksForSomebody(t *testing.T) {
 	}
 }
 
-func TestAWorkOrderOfACase(t *testing.T) {
-	d := newDesk(t, "e#0 opened due @0", nil).until(0)
-	o := fleet.Order{ID: "o1", Tenant: "demo", CaseID: d.id, PartnerID: "p1", State: fleet.OrderOffered}
-	visit := func(minute int, state fleet.OrderState, set func()) {
-		t.Helper()
-		o.State, o.Version = state, o.Version+1
-		if set != nil {
-			set()
-		}
-		must(t, d.c.Visit(t.Context(), o, "partner:p1", Action{At: at(minute)}))
-	}
-	visit(1, fleet.OrderOffered, nil)
-	visit(2, fleet.OrderAccepted, nil)
-	d.until(2).heard("opened visit").is(fleet.CaseWaiting, "opened order"+strings.Repeat(" order", 1))
-	visit(3, fleet.OrderDeclined, func() { o.Reason = "no van" })
-	d.is(fleet.CaseInProgress, "opened"+strings.Repeat(" order", 3))
-	visit(4, fleet.OrderOffered, func() { o.ID, o.PartnerID = "o2", "p2" })
-	d.see("e:0#1 cleared due @5")
-	visit(6, fleet.OrderDone, func() { o.Outcome, o.FixPart = fleet.OutcomePart, "pump" })
-	d.until(6).heard("opened visit cleared")
-	if k := d.now(); k.State != fleet.CaseResolved || k.Outcome != fleet.OutcomePart || k.PartnerID != "p2" || k.FixPart != "pump" {
-		t.Errorf("%+v", k)
-	}
-	d.see("e#0 opened due @500")
-	if k := d.now(); k.State != fleet.CaseReopened || k.PartnerID != "p2" {
-		t.Errorf("back: %+v", k)
-	}
-}
-
 type known string
 
 func (k known) Match(*fleet.Case) string { return string(k) }

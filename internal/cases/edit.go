@@ -120,6 +120,7 @@ func (e *edit) finish(at time.Time, key ...string) fleet.Change {
 		e.outbox = append(e.outbox, fleet.OutboxRow{ID: fleet.ID("tmr", e.c.ID, fmt.Sprint(e.c.Version)), Kind: fleet.OutboxTimer,
 			Tenant: e.c.Device.Tenant, CaseID: e.c.ID, Topic: TimerClock, DueAt: wake})
 	}
+	e.callOff()
 	last := e.audited[len(e.audited)-1]
 	n := fleet.Notice{ID: fleet.ID("ntc", append([]string{e.c.ID}, key...)...), Type: "case", Device: e.c.Device, Model: e.c.Model, CaseID: e.c.ID,
 		Problem: e.c.Problem, Kind: e.c.Kind, Severity: e.c.Severity, Action: last.Action, Actor: e.actor, Detail: last.Detail, At: at}

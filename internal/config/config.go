@@ -14,6 +14,7 @@ import (
 	"aftercare/internal/bridge"
 	"aftercare/internal/cases"
 	"aftercare/internal/commands"
+	"aftercare/internal/dispatch"
 	"aftercare/internal/egress"
 	"aftercare/internal/gateway"
 	"aftercare/internal/history"
@@ -65,6 +66,7 @@ type Config struct {
 	Owner     owner.Config    `mapstructure:"owner"`
 
 	Incidents incidents.Config `mapstructure:"incidents"`
+	Dispatch  dispatch.Config  `mapstructure:"dispatch"`
 }
 
 // History is the database of readings, and the one in the process that is used when history.url is empty.
@@ -91,7 +93,7 @@ func Default() Config {
 		Presence: presence.DefaultConfig(), Commands: commands.DefaultConfig(),
 		History: History{Config: history.DefaultConfig(), Embedded: embedded.DefaultConfig()},
 		Rules:   Rules{Config: rules.DefaultConfig(), Engine: engine.DefaultConfig()},
-		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Outreach: outreach.DefaultConfig(), Email: email.DefaultConfig(), Push: push.DefaultConfig(), FCM: fcm.DefaultConfig(), Ntfy: ntfy.DefaultConfig(),
+		Cases:   cases.DefaultConfig(), Incidents: incidents.DefaultConfig(), Dispatch: dispatch.DefaultConfig(), Outreach: outreach.DefaultConfig(), Email: email.DefaultConfig(), Push: push.DefaultConfig(), FCM: fcm.DefaultConfig(), Ntfy: ntfy.DefaultConfig(),
 		Egress: egress.DefaultConfig(), Web: web.DefaultConfig(), Owner: owner.DefaultConfig(),
 	}
 	c.Store.Path, c.Registry.KeyFile, c.Journal.Dir, c.History.Embedded.Dir = "", "", "", ""
@@ -124,7 +126,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, errors.New(`data "": want a folder`))
 	}
 	parts := []interface{ Validate() error }{c.Log, c.Store, c.Registry, c.Journal, c.Ingest, c.Gateway, c.Bridge, c.Presence, c.Commands,
-		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Outreach, c.Email, c.Push, c.FCM, c.Ntfy, c.Egress, c.Web, c.Owner}
+		c.Rules.Config, c.Rules.Engine, c.Cases, c.Incidents, c.Dispatch, c.Outreach, c.Email, c.Push, c.FCM, c.Ntfy, c.Egress, c.Web, c.Owner}
 	if c.History.URL == "" {
 		parts = append(parts, c.History.Embedded)
 		h := c.History.Config

@@ -19,7 +19,8 @@ type Entry struct {
 	Organizer   string // e-mail address
 }
 
-// Calendar returns the visit as an iCalendar object (RFC 5545): a request, or a cancellation for an order that is over without a visit.
+// Calendar returns the visit as an iCalendar object (RFC 5545): published, or cancelled for an order that is over without a visit. It
+// is no request: a mail program's own button would answer to nobody, and the order's page is where it is answered (RFC 5546, 3.2.1, 4.1.3).
 // The UID stays the same over all versions of the order, so that a later one takes the place of an earlier one (RFC 5546).
 func Calendar(o *fleet.Order, e Entry) ([]byte, error) {
 	cal := ical.NewCalendar()
@@ -50,10 +51,10 @@ func Calendar(o *fleet.Order, e Entry) ([]byte, error) {
 	}
 	switch o.State {
 	case fleet.OrderOffered:
-		cal.Props.SetText(ical.PropMethod, "REQUEST")
+		cal.Props.SetText(ical.PropMethod, "PUBLISH")
 		ev.SetStatus(ical.EventTentative)
 	case fleet.OrderAccepted, fleet.OrderDone:
-		cal.Props.SetText(ical.PropMethod, "REQUEST")
+		cal.Props.SetText(ical.PropMethod, "PUBLISH")
 		ev.SetStatus(ical.EventConfirmed)
 	default:
 		cal.Props.SetText(ical.PropMethod, "CANCEL")

@@ -13,7 +13,7 @@ import (
 
 func TestCalendar(t *testing.T) {
 	o := fleet.Order{ID: "order-1", Version: 2, State: fleet.OrderAccepted, UpdatedAt: t0, From: t0.Add(48 * time.Hour), To: t0.Add(52 * time.Hour)}
-	for state, want := range map[fleet.OrderState][2]string{fleet.OrderOffered: {"REQUEST", "TENTATIVE"}, fleet.OrderAccepted: {"REQUEST", "CONFIRMED"},
+	for state, want := range map[fleet.OrderState][2]string{fleet.OrderOffered: {"PUBLISH", "TENTATIVE"}, fleet.OrderAccepted: {"PUBLISH", "CONFIRMED"},
 		fleet.OrderCancelled: {"CANCEL", "CANCELLED"}, fleet.OrderDeclined: {"CANCEL", "CANCELLED"}} {
 		o.State = state
 		text, err := Calendar(&o, Entry{Summary: "Waschmaschine; Pumpe, prüfen", Location: "DE-BY", URL: "https://care.example.org/order/x", Organizer: "care@example.org"})

@@ -17,6 +17,7 @@ const actorSystem = "system"
 const (
 	errandTell   = "tell"   // bring to the case what became of the order
 	errandExpire = "expire" // the offer was not answered in time
+	errandOver   = fleet.ErrandOver
 )
 
 // MaxNote bounds what partners write, in bytes.
@@ -63,7 +64,7 @@ func (c Config) offer(k *fleet.Case, d *fleet.Device, p *fleet.Partner, w Wish, 
 	}
 	return fleet.Order{ID: fleet.ID("order", k.Device.Tenant, k.ID, fmt.Sprint(n)), Tenant: k.Device.Tenant, CaseID: k.ID, Device: d.Key, PartnerID: p.ID,
 		State: fleet.OrderOffered, Problem: k.Problem, Part: w.Part, Cover: cover, From: from.UTC(), To: to.UTC(), Contact: contact, Note: cut(w.Note),
-		CreatedAt: w.At, UpdatedAt: w.At, By: w.By}
+		Version: 1, CreatedAt: w.At, UpdatedAt: w.At, By: w.By}
 }
 
 // propose is eight in the morning, by the partner's clocks, of the first working day that is far enough away.
@@ -85,7 +86,6 @@ func (c Config) propose(at time.Time, zone string) time.Time {
 
 // offered is the change that makes the order: the partner is told, the case hears, and the offer ends.
 func (c Config) offered(o fleet.Order, at time.Time) fleet.OrderChange {
-	o.Version = 1
 	return fleet.OrderChange{Order: o, Outbox: []fleet.OutboxRow{partnerRow(&o, "offered", at), errand(&o, errandTell, at),
 		errand(&o, errandExpire, at.Add(c.OfferFor))}}
 }
@@ -113,7 +113,11 @@ func decline(o fleet.Order, reason string, at time.Time) (fleet.OrderChange, err
 	if !o.State.Open() {
 		return fleet.OrderChange{}, over(&o)
 	}
+	agreed := o.State == fleet.OrderAccepted
 	o.State, o.Reason = fleet.OrderDeclined, cut(reason)
+	if agreed { // the owner expects somebody
+		return next(o, at, ownerRow(&o, at)), nil
+	}
 	return next(o, at), nil
 }
 
@@ -138,8 +142,10 @@ func report(o fleet.Order, r Report, at time.Time) (fleet.OrderChange, error) {
 		return fleet.OrderChange{}, over(&o)
 	case !slices.Contains(PartnerOutcomes(), r.Outcome):
 		return fleet.OrderChange{}, fleet.Errorf(fleet.CodeInvalid, "outcome %.40q: want one of %q", r.Outcome, PartnerOutcomes())
-	case r.Outcome == fleet.OutcomePart && strings.TrimSpace(r.Part) == "":
-		return fleet.OrderChange{}, fleet.Errorf(fleet.CodeInvalid, "say which part was replaced")
+	case (r.Outcome == fleet.OutcomePart || r.Outcome == fleet.OutcomeUpdated) && strings.TrimSpace(r.Part) == "":
+		return fleet.OrderChange{}, fleet.Errorf(fleet.CodeInvalid, "say which part was replaced, or which version installed")
+	case r.Outcome == fleet.OutcomeRepaired && strings.TrimSpace(r.Cause+r.Note) == "":
+		return fleet.OrderChange{}, fleet.Errorf(fleet.CodeInvalid, "say what it was that was repaired")
 	}
 	o.State, o.Outcome, o.FixCause, o.FixPart, o.Note = fleet.OrderDone, r.Outcome, cut(r.Cause), cut(r.Part), cut(r.Note)
 	return next(o, at), nil
@@ -163,11 +169,19 @@ func expire(o fleet.Order, at time.Time) (fleet.OrderChange, error) {
 	if o.State != fleet.OrderOffered {
 		return fleet.OrderChange{}, nil
 	}
-	ch, err := decline(o, "no answer in time", at)
+	ch, err := decline(o, fleet.ReasonNoAnswer, at)
 	if err == nil {
 		ch.Outbox = append(ch.Outbox, partnerRow(&ch.Order, "expired", at))
 	}
 	return ch, err
+}
+
+// pointless calls off the visit for a case that is over.
+func pointless(o fleet.Order, at time.Time) (fleet.OrderChange, error) {
+	if !o.State.Open() {
+		return fleet.OrderChange{}, nil
+	}
+	return cancel(o, actorSystem, fleet.ReasonOver, at)
 }
 
 // next closes a decision: the case hears of it as well.

@@ -3,7 +3,9 @@
 // the store commits the result in one transaction or answers conflict. Partners are told by outreach, through the outbox; what
 // follows for the case is an errand in the outbox too, so that a crash in between loses nothing.
 //
-// Only app may import it. It imports fleet and obs.
+// What a case must know of its order, and that a case that is over needs no visit, goes the same way in both directions.
+//
+// Only app may import it. It imports fleet, obs and words.
 package dispatch
 
 import (
@@ -16,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"aftercare/internal/fleet"
+	"aftercare/internal/words"
 )
 
 // Config says how long partners have, and when they come at the earliest.
@@ -83,12 +86,18 @@ type Desk interface {
 	Reported(ctx context.Context, o fleet.Order, at time.Time) error
 }
 
+// Teller says a case in a reader's words.
+type Teller interface {
+	Render(in words.Input) words.Rendered
+}
+
 // Deps is what dispatch is built on.
 type Deps struct {
 	Store      Store
 	Errands    Errands
 	Registry   Registry
 	Desk       Desk
+	Teller     Teller // nil: orders have no summary
 	Wake       func() // of outreach, after a commit; may be nil
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -156,6 +165,7 @@ func (d *Dispatch) Book(ctx context.Context, w Wish) (fleet.Order, error) {
 		return fleet.Order{}, err
 	}
 	o := d.cfg.offer(k, device, p, w, len(past), d.deps.Registry.Cover(device, w.At, k), d.contact(device))
+	o.Summary = d.summary(k, device, p, w.At)
 	err = d.commit(ctx, d.cfg.offered(o, w.At))
 	if fleet.CodeOf(err) == fleet.CodeConflict { // somebody else booked at the same moment: that visit it is
 		if open, oerr := d.open(ctx, w.Tenant, w.CaseID); oerr == nil && len(open) > 0 {
@@ -163,6 +173,16 @@ func (d *Dispatch) Book(ctx context.Context, w Wish) (fleet.Order, error) {
 		}
 	}
 	return o, err
+}
+
+// summary is the case in one line of the partner's language. What the owner calls the device is nobody else's business.
+func (d *Dispatch) summary(k *fleet.Case, device *fleet.Device, p *fleet.Partner, at time.Time) string {
+	if d.deps.Teller == nil {
+		return ""
+	}
+	plain := *device
+	plain.Name, plain.Room = "", ""
+	return d.deps.Teller.Render(words.Input{Topic: fleet.EventOpened, Case: k, Device: &plain, Person: &fleet.Person{Locale: p.Locale, Zone: p.Zone}, Now: at}).Title
 }
 
 func (d *Dispatch) open(ctx context.Context, tenant, caseID string) ([]fleet.Order, error) {

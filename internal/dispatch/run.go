@@ -59,6 +59,8 @@ func (d *Dispatch) errand(ctx context.Context, r fleet.OutboxRow, now time.Time)
 		switch r.Topic {
 		case errandExpire:
 			err = d.change(ctx, r.Tenant, r.Ref, "", func(o fleet.Order) (fleet.OrderChange, error) { return expire(o, now) })
+		case errandOver:
+			err = d.over(ctx, o, now)
 		case errandTell:
 			if string(r.Body) == strconv.FormatInt(o.Version, 10) {
 				err = d.tell(ctx, *o, now)
@@ -74,6 +76,15 @@ func (d *Dispatch) errand(ctx context.Context, r fleet.OutboxRow, now time.Time)
 
 // tell brings the order as it is now to its case.
 func (d *Dispatch) tell(ctx context.Context, o fleet.Order, now time.Time) error {
+	if o.State.Open() {
+		k, err := d.deps.Store.Case(ctx, o.Tenant, o.CaseID)
+		if err != nil {
+			return err
+		}
+		if !k.State.Open() { // it was over before it heard of the order
+			return d.over(ctx, &o, now)
+		}
+	}
 	switch o.State {
 	case fleet.OrderOffered:
 		return d.deps.Desk.Ordered(ctx, o, "offered to "+o.PartnerID, now)
@@ -86,6 +97,15 @@ func (d *Dispatch) tell(ctx context.Context, o fleet.Order, now time.Time) error
 	default:
 		return d.again(ctx, o, now)
 	}
+}
+
+// over calls off the order of a case that is over. One that is open again keeps its visit.
+func (d *Dispatch) over(ctx context.Context, o *fleet.Order, now time.Time) error {
+	k, err := d.deps.Store.Case(ctx, o.Tenant, o.CaseID)
+	if err != nil || k.State.Open() {
+		return err
+	}
+	return d.change(ctx, o.Tenant, o.ID, "", func(o fleet.Order) (fleet.OrderChange, error) { return pointless(o, now) })
 }
 
 // again offers the work to the next partner after a no; the agents get the case back when none is left.

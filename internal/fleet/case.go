@@ -110,6 +110,7 @@ type CaseCare struct {
 	FixPart    string    `json:"fix_part,omitempty"`   // the part or the firmware
 	PartnerID  string    `json:"partner_id,omitempty"` // who was, or is, sent: the same partner when the symptom is back
 	OrderID    string    `json:"order_id,omitempty"`   // its last work order
+	OrderSeen  int64     `json:"order_seen,omitempty"` // the order's newest version that was brought here
 	Proof      Proof     `json:"proof,omitzero"`
 	ToldAt     time.Time `json:"told_at,omitzero"`    // when a message to the owner was asked for last
 	AckedAt    time.Time `json:"acked_at,omitzero"`   // when somebody first took it on

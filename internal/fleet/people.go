@@ -227,6 +227,16 @@ type Order struct {
 	By        string // who ordered it: "agent:<name>", "owner:<id>"
 }
 
+// Why an order ended without anybody's own words: Order.Reason. Pages and messages say them in the reader's language.
+const (
+	ReasonNoAnswer = "no answer in time"
+	ReasonOver     = "the problem is over"
+	ReasonIncident = "known fault" // what follows it, after a colon, is the incident's title
+)
+
+// ErrandOver is the Topic of the errand that calls off the order of a case that is over.
+const ErrandOver = "over"
+
 // Open reports whether a visit may still come of the order.
 func (s OrderState) Open() bool { return s == OrderOffered || s == OrderAccepted }
 

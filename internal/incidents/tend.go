@@ -40,7 +40,7 @@ func (n *Incidents) adopt(ctx context.Context, i *fleet.Incident, now time.Time)
 		for k := range list {
 			c := &list[k]
 			if n.deps.Orders != nil {
-				if err := n.deps.Orders.CancelCase(ctx, c.Device.Tenant, c.ID, "known fault: "+i.Title, now); err != nil {
+				if err := n.deps.Orders.CancelCase(ctx, c.Device.Tenant, c.ID, fleet.ReasonIncident+": "+i.Title, now); err != nil {
 					return fmt.Errorf("call off the visit for case %q: %w", c.ID, err)
 				}
 			}

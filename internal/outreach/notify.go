@@ -117,16 +117,20 @@ func (o *Outreach) operate(ctx context.Context, p *plan) error {
 	if err == nil {
 		return o.end(ctx, p, stateSent, "", nil)
 	}
+	return o.failedHere(ctx, p, err)
+}
+
+// failedHere records a try that failed of what has no other way to go.
+func (o *Outreach) failedHere(ctx context.Context, p *plan, cause error) error {
 	rctx, cancel := linger(ctx, recordTime)
 	defer cancel()
-	kind, after := classify(err)
-	age := p.now.Sub(n.From)
-	wait, more := nextTry(p.row.ID, p.row.Attempts, age, after)
+	kind, after := classify(cause)
+	wait, more := nextTry(p.row.ID, p.row.Attempts, p.now.Sub(p.target.From), after)
 	if kind != again || !more {
-		return o.end(rctx, p, stateDead, err.Error(), nil)
+		return o.end(rctx, p, stateDead, cause.Error(), nil)
 	}
 	o.count(p, "retried")
-	return o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now.Add(wait), err.Error())
+	return o.deps.Outbox.RetryOutbox(rctx, p.row.ID, p.now.Add(wait), cause.Error())
 }
 
 // operationMessage says an operation on a channel that has no form of its own for it.

@@ -1,6 +1,7 @@
 // Package outreach tells people. It takes message rows that cases wrote into the outbox and decides when they are due, not
 // when they were written: does it still hold, may we, whom, how, when, in which language. Then it sends through a channel,
-// tries again for days, and records what became of it. It also relays record rows to the journal.
+// tries again for days, and records what became of it. Operators and service partners are told in the same way, without the
+// questions about wishes. It also relays record rows to the journal.
 //
 // It does not decide what a case is (cases), what a sentence says (words) or how a channel speaks (channel/...). Delivery is
 // at least once with the same id on each try: a crash between sending and recording sends twice, and the id lets the receiver
@@ -86,6 +87,9 @@ type Orders interface {
 	Partner(ctx context.Context, tenant, id string) (*fleet.Partner, error)
 }
 
+// Calendar writes the visit of an order as an entry for a calendar (text/calendar), with a line that names it and its page, if it has one.
+type Calendar func(o *fleet.Order, summary, url string) ([]byte, error)
+
 // Registry answers from memory; what it returns is not changed by anybody.
 type Registry interface {
 	Device(key fleet.DeviceKey) (*fleet.Device, bool)
@@ -133,6 +137,7 @@ type Deps struct {
 	Receipts     Receipts         // nil: how far a message came is not kept
 	Seal         *seal.Seal       // nil: messages have no links
 	Picture      Picture          // nil: messages have no picture
+	Calendar     Calendar         // nil: orders have no entry for a calendar
 	Now          func() time.Time // nil: time.Now
 }
 

@@ -20,8 +20,11 @@ const (
 // and it comes back. A crash between a send and its record does the same: the message is sent again under the same id, and that
 // one try is not counted.
 func (o *Outreach) process(ctx context.Context, row fleet.OutboxRow, now time.Time) error {
-	if row.Kind == fleet.OutboxNotify {
+	switch row.Kind {
+	case fleet.OutboxNotify:
 		return o.notify(ctx, row, now)
+	case fleet.OutboxOrder:
+		return o.order(ctx, row, now)
 	}
 	p, err := o.load(ctx, row, now)
 	if err != nil {

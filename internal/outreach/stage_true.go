@@ -28,7 +28,7 @@ func stillTrue(p *plan) (verdict, string) {
 	case fleet.EventIncident, fleet.EventIncidentNews, fleet.EventIncidentFixed:
 		return p.incidentTrue()
 	case fleet.EventVisit:
-		return proceed, "a visit"
+		return p.visitTrue()
 	case fleet.EventConfirmedFixed:
 		if p.back || p.kase.State.Open() || !p.kase.Proof.Clean {
 			return skip, "the repair is not proven any more"
@@ -170,7 +170,7 @@ func (p *plan) onlyTold() (verdict, string) {
 
 // told says whether an earlier message of the case arrived where this one is going, and no all-clear after it.
 func (p *plan) told(d fleet.Delivery) bool {
-	if !p.arrived(&d) || ends(d.Topic) || p.row.PersonID != "" && d.PersonID != p.row.PersonID || p.outside() && !p.here(&d) {
+	if !p.arrived(&d) || toPartner(&d) || ends(d.Topic) || p.row.PersonID != "" && d.PersonID != p.row.PersonID || p.outside() && !p.here(&d) {
 		return false
 	}
 	if p.row.Topic != fleet.EventCleared {

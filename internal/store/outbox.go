@@ -25,13 +25,13 @@ func (s *Store) LeaseOutbox(ctx context.Context, kind fleet.OutboxKind, now time
 	return s.lease(ctx, "kind = ?", string(kind), now, lease, limit)
 }
 
-// LeaseChannel is LeaseOutbox for the rows of one channel that are for people; "" are those that are for none yet. What operators are told
+// LeaseChannel is LeaseOutbox for the rows of one channel that are for people and partners; "" are those that are for none yet. What operators are told
 // is leased by its kind.
 func (s *Store) LeaseChannel(ctx context.Context, channel string, now time.Time, lease time.Duration, limit int) ([]fleet.OutboxRow, error) {
 	return s.lease(ctx, toPeople+" AND channel = ?", channel, now, lease, limit)
 }
 
-// OutboxChannels returns the channels that messages and operations wait for or are being sent on.
+// OutboxChannels returns the channels that messages, orders and operations wait for or are being sent on.
 func (s *Store) OutboxChannels(ctx context.Context) ([]string, error) {
 	var out []string
 	err := s.r.NewRaw("SELECT DISTINCT channel FROM outbox WHERE "+kindSent+" AND "+stateLive+" ORDER BY channel").Scan(ctx, &out)
@@ -45,7 +45,7 @@ func (s *Store) OutboxChannels(ctx context.Context) ([]string, error) {
 // toPeople are those of them that operators are not told.
 const (
 	stateLive = "state IN ('pending', 'leased')"
-	kindSent  = "kind IN ('message', 'notify')"
+	kindSent  = "kind IN ('message', 'notify', 'order')"
 	toPeople  = kindSent + " AND kind <> 'notify'"
 )
 

@@ -186,7 +186,7 @@ func (s *scope) orderFuncs() template.FuncMap {
 		"bring":     order(func(o *fleet.Order) string { return Clean(o.Part, 80) }),
 		"contact":   order(func(o *fleet.Order) string { return Clean(o.Contact, 160) }),
 		"note":      order(func(o *fleet.Order) string { return trimStop(Clean(o.Note, 300)) }),
-		"reason":    order(func(o *fleet.Order) string { return trimStop(Clean(o.Reason, 160)) }),
+		"reason":    order(func(o *fleet.Order) string { return trimStop(Clean(OrderReason(s.locale.Lang, o.Reason), 160)) }),
 		"orderID":   order(func(o *fleet.Order) string { return Clean(o.ID, 40) }),
 		"partner": func() phrase {
 			if s.letter == nil || s.letter.Partner == nil {

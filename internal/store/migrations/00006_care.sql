@@ -179,7 +179,7 @@ ALTER TABLE outbox ADD COLUMN about BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE outbox ADD COLUMN done_at BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX outbox_done ON outbox (done_at) WHERE state = 'done';
 -- What a channel has to send, however much another one has.
-CREATE INDEX outbox_channel ON outbox (channel, due_at, ord) WHERE kind IN ('message', 'notify') AND state IN ('pending', 'leased');
+CREATE INDEX outbox_channel ON outbox (channel, due_at, ord) WHERE kind IN ('message', 'notify', 'order') AND state IN ('pending', 'leased');
 CREATE INDEX outbox_person ON outbox (tenant, person_id, due_at) WHERE state IN ('pending', 'leased');
 CREATE INDEX commands_past ON commands (expires_at) WHERE is_open = 0;
 

@@ -150,6 +150,11 @@ func (p *Pages) describe(ctx context.Context, v *view, o *fleet.Order) error {
 		return err
 	}
 	d, _ := p.deps.Registry.Device(o.Device)
+	if d != nil { // what the owner calls it is nobody else's business
+		plain := *d
+		plain.Name, plain.Room = "", ""
+		d = &plain
+	}
 	reader := &fleet.Person{Locale: v.loc.Lang, Zone: v.loc.Zone.String()}
 	said := p.deps.Teller.Render(words.Input{Topic: fleet.EventOpened, Case: k, Device: d, Person: reader, Now: v.now})
 	v.What = said.Title

@@ -50,7 +50,7 @@ var texts = map[string][2]string{
 	"err.expired":    {"This link has expired", "Dieser Link ist abgelaufen"},
 	"err.expired.do": {"Links to work orders are good for a year. Answer our message if there is something to add.", "Links zu Aufträgen gelten ein Jahr. Antworten Sie auf unsere Nachricht, wenn es noch etwas gibt."},
 	"err.invalid":    {"That could not be taken", "Das konnte nicht übernommen werden"},
-	"err.invalid.do": {"A visit lies ahead and lasts a day at most; with a replaced part we need to know which. Go back and correct it.", "Ein Termin liegt in der Zukunft und dauert höchstens einen Tag; bei einem ersetzten Teil brauchen wir dessen Namen. Gehen Sie zurück und berichtigen Sie es."},
+	"err.invalid.do": {"A visit lies ahead and lasts a day at most; of a repair we need to know what it was, of a part or a version which. Go back and correct it.", "Ein Termin liegt in der Zukunft und dauert höchstens einen Tag; zu einer Reparatur gehört, was es war, zu einem Teil oder einer Version, welches. Gehen Sie zurück und berichtigen Sie es."},
 	"err.over":       {"This order has moved on", "Dieser Auftrag ist schon weiter"},
 	"err.over.do":    {"It was answered, called off or done before. Open the link again to see where it stands.", "Er wurde schon beantwortet, abgesagt oder erledigt. Öffnen Sie den Link noch einmal, um den Stand zu sehen."},
 	"err.site":       {"This form came from another page", "Dieses Formular kam von einer anderen Seite"},

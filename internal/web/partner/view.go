@@ -114,6 +114,9 @@ func (v *view) Outcomes() []outcome {
 	return out
 }
 
+// Reason is why the order ended; empty when nobody said.
+func (v *view) Reason() string { return words.OrderReason(v.Lang, v.Order.Reason) }
+
 // Outcome is the one reported.
 func (v *view) Outcome() string { return v.T("outcome." + string(v.Order.Outcome)) }
 
