@@ -1,6 +1,7 @@
 package cases
 
 import (
+	"strings"
 	"testing"
 
 	"aftercare/internal/fleet"
@@ -25,14 +26,14 @@ func TestAWorkOrderOfACase(t *testing.T) {
 	twice(func() error { return d.c.Ordered(t.Context(), o, "offered to p1", at(1)) })
 	o = w.is(fleet.OrderAccepted)
 	twice(func() error { return d.c.Ordered(t.Context(), o, "agreed", at(2)) })
-	d.is(fleet.CaseWaiting, "opened ordered ordered")
+	d.is(fleet.CaseWaiting, "opened"+strings.Repeat(" ordered", 2))
 	if k := d.now(); k.WaitingFor != fleet.WaitPartner || k.OrderID != "o1" || k.PartnerID != "p1" {
 		t.Errorf("%+v", k.CaseCare)
 	}
 	w.o.By = "system"
 	o = w.is(fleet.OrderCancelled)
 	twice(func() error { return d.c.Unserved(t.Context(), o, "no partner is left", at(3)) })
-	d.is(fleet.CaseInProgress, "opened ordered ordered unserved")
+	d.is(fleet.CaseInProgress, "opened"+strings.Repeat(" ordered", 2)+" unserved")
 	if n := d.m.notified(); len(n) != 1 {
 		t.Errorf("agents were told %v", n)
 	}

@@ -60,7 +60,9 @@ func (w *world) Reported(_ context.Context, o fleet.Order, _ time.Time) error {
 
 func begin(t *testing.T, partners ...string) *world {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{Driver: "sqlite", Path: filepath.Join(t.TempDir(), "x.db"), Readers: 2, BusyTimeout: time.Second, NoSync: true}, slog.New(slog.DiscardHandler))
+	cfg := store.DefaultConfig()
+	cfg.Path, cfg.NoSync = filepath.Join(t.TempDir(), "x.db"), true
+	s, err := store.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
 	w := &world{t: t, store: s, person: &fleet.Person{ID: "p-1", Name: "Eve"}}
@@ -196,6 +198,41 @@ func TestTheNextPartnerIsAskedThenTheAgents(t *testing.T) {
 	if got := w.rows(t0.Add(26 * time.Hour)); got != "order expired" {
 		t.Errorf("rows %q", got)
 	}
+}
+
+// Who expects somebody hears that nobody comes; an offer that was never agreed is no news to her.
+func TestDeclinedAfterItWasAgreed(t *testing.T) {
+	w := begin(t, "north", "south")
+	o := w.book(t0)
+	must(t, w.d.Accept(t.Context(), "demo", o.ID, "north", time.Time{}, time.Time{}, t0))
+	w.rows(t0)
+	must(t, w.d.Decline(t.Context(), "demo", o.ID, "north", "the van broke down", t0.Add(time.Hour)))
+	if got := w.rows(t0.Add(time.Hour)); got != "message visit" {
+		t.Errorf("rows %q", got)
+	}
+}
+
+// Nobody comes for a case that is over; one that is open again keeps its visit.
+func TestTheCaseIsOver(t *testing.T) {
+	w := begin(t, "north")
+	o := w.book(t0)
+	w.pass(t0)
+	w.rows(t0)
+	over := fleet.OutboxRow{ID: "e1", Kind: fleet.OutboxErrand, Tenant: "demo", CaseID: "c-1", Topic: fleet.ErrandOver, Ref: o.ID, DueAt: t0}
+	must(t, w.store.AddOutbox(t.Context(), []fleet.OutboxRow{over}))
+	w.pass(t0)
+	w.state(o, fleet.OrderOffered)
+	k, err := w.store.Case(t.Context(), "demo", "c-1")
+	must(t, err)
+	k.State = fleet.CaseResolved
+	over.ID = "e2"
+	must(t, w.store.Commit(t.Context(), fleet.Change{Case: *k, Expected: k.Version, Outbox: []fleet.OutboxRow{over}}))
+	w.told = nil
+	w.pass(t0)
+	if o = w.state(o, fleet.OrderCancelled); o.Reason != fleet.ReasonOver || w.rows(t0) != "order cancelled" {
+		t.Errorf("%+v", o)
+	}
+	w.heard("unserved north the visit was called off: the problem is over")
 }
 
 func TestWhoMayWhat(t *testing.T) {
