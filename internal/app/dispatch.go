@@ -15,6 +15,7 @@ import (
 	"aftercare/internal/outreach/channel/webhook"
 	"aftercare/internal/registry"
 	"aftercare/internal/store"
+	"aftercare/internal/web"
 	"aftercare/internal/web/partner"
 	"aftercare/internal/words"
 )
@@ -74,6 +75,20 @@ func (w partnerWork) Partner(_ context.Context, tenant, id string) (*fleet.Partn
 		return p, nil
 	}
 	return nil, fleet.Errorf(fleet.CodeNotFound, "there is no partner %q", id)
+}
+
+// visits is what the desk's pages do with work orders.
+type visits struct {
+	*dispatch.Dispatch
+	s *store.Store
+}
+
+func (v visits) Book(ctx context.Context, w web.Visit) (fleet.Order, error) {
+	return v.Dispatch.Book(ctx, dispatch.Wish(w))
+}
+
+func (v visits) Orders(ctx context.Context, f fleet.OrderFilter) ([]fleet.Order, error) {
+	return v.s.Orders(ctx, f)
 }
 
 // calendar writes what goes with the e-mails of an order. Without a sender there are none.
