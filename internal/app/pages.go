@@ -26,7 +26,7 @@ func newPages(s *server) (*pages, error) {
 	sources := web.Deps{
 		Cases: s.store, Stories: s.store, Devices: people{s.store, s.registry}, Models: s.registry, Mail: s.store, History: s.history,
 		Doors: door, Mender: door, Commander: orders{s.commands}, Links: s.presence, Care: care{s.registry, s.rules}, Homes: s.registry, Agent: desk{s.cases}, Dispatcher: visits{s.dispatch, s.store},
-		Incidents: incidentDesk{s.store, s.incidents}, Composer: s.words, Feed: s.hub, Teller: s.words, Log: s.log, Registerer: s.metrics,
+		Incidents: incidentDesk{s.store, s.incidents}, Composer: s.words, Dead: dead{s.store, s}, Feed: s.hub, Teller: s.words, Log: s.log, Registerer: s.metrics,
 	}
 	w, err := web.New(s.cfg.Web, sources)
 	if err != nil {

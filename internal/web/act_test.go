@@ -223,7 +223,7 @@ func TestBulkSaysHowEachWent(t *testing.T) {
 func TestFormsOfOthersAreRefused(t *testing.T) {
 	f := newFixture(t)
 	paths := make([]string, 0, 30)
-	paths = append(paths, "/cases/bulk", "/incidents", "/incidents/demo/inc-open/edit", "/incidents/demo/inc-open/fix", "/incidents/demo/inc-open/close",
+	paths = append(paths, "/cases/bulk", "/messages/retry", "/incidents", "/incidents/demo/inc-open/edit", "/incidents/demo/inc-open/fix", "/incidents/demo/inc-open/close",
 		"/cases/demo/case-waits/visit", "/cases/demo/case-waits/visit/cancel")
 	for _, v := range deskVerbs {
 		paths = append(paths, "/cases/demo/case-waits/"+string(v))
@@ -241,5 +241,45 @@ func TestFormsOfOthersAreRefused(t *testing.T) {
 	}
 	if len(f.acts)+len(f.done) > 0 {
 		t.Errorf("done: %v %v", f.acts, f.done)
+	}
+}
+
+func TestDeadLettersAreTriedAgain(t *testing.T) {
+	f := newFixture(t)
+	body := f.get(t, "/messages")
+	for _, want := range []string{"410 Gone since 18 November", "webhook: help desk", `value="dead-1"`, `name="channel" value="email"`, "the operators"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+	for form, want := range map[string]string{"id=dead-1": "retry dead-1", "channel=email": "retry dead-2"} {
+		f.done = nil
+		if w := f.post("/messages/retry", form, nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/messages?retried=1" || len(f.done) != 1 || f.done[0] != want {
+			t.Errorf("%s: %d, done %q", form, w.Code, f.done)
+		}
+	}
+	if !strings.Contains(f.get(t, "/messages?retried=1"), "One goes out again now.") {
+		t.Error("the page does not say that one goes out again")
+	}
+	for form, want := range map[string]int{"": 400, "id=none": 404} {
+		if w := f.post("/messages/retry", form, nil); w.Code != want {
+			t.Errorf("%q: %d, want %d", form, w.Code, want)
+		}
+	}
+}
+
+// TestOverviewLeadsToWhatWaits: each count on the overview leads to the list that shows as many.
+func TestOverviewLeadsToWhatWaits(t *testing.T) {
+	f := newFixture(t)
+	body := f.get(t, "/")
+	for _, want := range []string{`<a href="/cases?overdue=1">One case is overdue`, `<a href="/incidents">One open incident`, `<a href="/messages#r-dead">2 messages were not delivered`, `href="/cases?show=waiting"`, `href="/cases?severity=danger"`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+	for query, want := range map[string]int{"?overdue=1": 1, "?show=waiting": 1, "?severity=danger": 1, "?snoozed=only": 1, "?incident=inc-open": 1, "?show=watching": 1, "?who=desk": 2} {
+		if got := strings.Count(f.get(t, "/cases"+query), "data-row"); got != want {
+			t.Errorf("/cases%s: %d rows, want %d", query, got, want)
+		}
 	}
 }

@@ -91,7 +91,7 @@ func TestBrowserMaySendAForm(t *testing.T) {
 
 func (f *fixture) looks() map[string]string {
 	return map[string]string{"overview": "/", "devices": "/devices", "device": "/devices/demo/WM-0001?range=7d", "cases": "/cases?show=all", "case": caseURL(&f.cases[2]), "case-fault": caseURL(&f.cases[1]),
-		"case-code": caseURL(&f.cases[3]), "person": "/people/demo/" + f.device("WM-0001").OwnerID, "messages": "/messages", "quarantine": "/quarantine", "error": "/none"}
+		"case-code": caseURL(&f.cases[3]), "person": "/people/demo/" + f.device("WM-0001").OwnerID, "incidents": "/incidents", "incident": "/incidents/demo/inc-open", "declare": "/incidents/new?problem=mower-blade&model=mower-r2", "watched": "/cases/demo/case-watched", "waits": "/cases/demo/case-waits", "messages": "/messages", "quarantine": "/quarantine", "error": "/none"}
 }
 
 // TestBrowserFitsAPhone opens every page 360 pixels wide. With AFTERCARE_SHOTS=folder it also leaves pictures, for people

@@ -201,9 +201,9 @@ func (p *casesPage) selects(snap *snapshot) {
 		kinds = append(kinds, option{Value: string(k), Text: p.KindWord(k)})
 	}
 	box("kind", string(f.Kind), kinds...)
-	sevs := make([]option, 0, 1+len(severities))
+	sevs := make([]option, 0, 1+len(allSeverities))
 	sevs = append(sevs, option{Value: "", Text: p.T("filter.all")})
-	for _, sev := range severities {
+	for _, sev := range allSeverities {
 		sevs = append(sevs, option{Value: sev.String(), Text: p.Loc.Severity(sev).Word})
 	}
 	box("severity", f.Severity, sevs...)
@@ -221,8 +221,8 @@ func (p *casesPage) selects(snap *snapshot) {
 	box("snoozed", f.Snoozed, option{Value: "", Text: p.T("filter.snoozed.all")}, option{Value: "hide", Text: p.T("filter.snoozed.hide")}, option{Value: "only", Text: p.T("filter.snoozed.only")})
 }
 
-// severities, the worst first.
-var severities = []fleet.Severity{fleet.Danger, fleet.Fault, fleet.Due, fleet.Watch, fleet.Info}
+// allSeverities, the worst first.
+var allSeverities = []fleet.Severity{fleet.Danger, fleet.Fault, fleet.Due, fleet.Watch, fleet.Info}
 
 // bulkVerbs are what can be done with several cases at once.
 var bulkVerbs = []fleet.CaseVerb{fleet.VerbTake, fleet.VerbAssign, fleet.VerbSnooze, fleet.VerbResolve, fleet.VerbClose}

@@ -117,6 +117,12 @@ type (
 	Composer interface {
 		Compose(l words.Letter) words.Composed
 	}
+	// Dead is what was given up, the latest first, and how it is tried again: under its own key, CodeConflict when it is not
+	// given up (any more).
+	Dead interface {
+		DeadLetterList(ctx context.Context, tenant string, limit int) ([]fleet.DeadLetter, error)
+		RetryDead(ctx context.Context, tenant, id string, at time.Time) error
+	}
 	// Feed is the live feed of notices. The channel is closed when the subscriber was too slow or the feed ends; cancel may
 	// be called more than once. Hub is one.
 	Feed interface {
@@ -159,6 +165,7 @@ type Deps struct {
 	Dispatcher Dispatcher // nil: visits are not booked here
 	Incidents  Incidents
 	Composer   Composer
+	Dead       Dead
 	Feed       Feed
 	Teller     Teller
 	Log        *slog.Logger

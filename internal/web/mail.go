@@ -8,14 +8,17 @@ const messagesShown = 100
 
 type messagesPage struct {
 	*view
-	Rows []messageRow
-	Dead []deliveryRow
-	Held []deliveryRow // neither sent nor dead, and not shown with a text above
+	Rows         []messageRow
+	Dead         []deadRow
+	DeadChannels []deadChannel
+	Retried      string
+	Held         []deliveryRow // neither sent nor dead, and not shown with a text above
 }
 
 // deliveryRow is a message whose text was never made or is not kept.
 type deliveryRow struct {
-	channelState
+	way
+	About     string
 	To, ToURL string
 	CaseURL   string
 }
@@ -44,18 +47,24 @@ func (s *Web) messageList(w http.ResponseWriter, r *http.Request) error {
 	for _, d := range sent {
 		ch := v.channel(d)
 		if i, ok := at[d.OutboxID]; ok {
+			w := v.way(&d, i)
+			ch.Marks = w.Marks
 			p.Rows[i].Channels = append(p.Rows[i].Channels, ch)
-			if ch.State != "dead" {
-				continue
-			}
+			continue
 		}
-		row := deliveryRow{channelState: ch, To: people.name(d.PersonID), ToURL: personURL(s.cfg.Tenant, d.PersonID),
+		row := deliveryRow{To: people.name(d.PersonID), ToURL: personURL(s.cfg.Tenant, d.PersonID),
 			CaseURL: "/cases/" + s.cfg.Tenant + "/" + d.CaseID}
 		if ch.State == "dead" {
-			p.Dead = append(p.Dead, row)
-		} else {
-			p.Held = append(p.Held, row)
+			continue // it is among those that were given up, unless it is tried again
 		}
+		row.way, row.About = v.way(&d, len(p.Held)), v.about(d.Topic)
+		p.Held = append(p.Held, row)
+	}
+	if err := p.deadLetters(ctx, s, people); err != nil {
+		return err
+	}
+	if n := retried(r.URL.Query()); n >= 0 {
+		p.Retried = v.N("messages.dead.retried", n)
 	}
 	return s.render(w, r, http.StatusOK, "messages", p)
 }

@@ -28,6 +28,8 @@ type overviewPage struct {
 	Quarantine int
 	SeenFailed bool
 	Devices    int
+	Todo       []link // what waits for somebody
+	ByState    []link
 }
 
 type stateCount struct {
@@ -59,6 +61,9 @@ func (s *Web) overview(w http.ResponseWriter, r *http.Request) error {
 	p.Cases = s.caseRows(ctx, v, snap, snap.open[:min(len(snap.open), overviewCases)])
 	p.MoreCases = len(snap.open) - len(p.Cases)
 	p.categories(snap)
+	if err := p.todo(ctx, s, snap); err != nil {
+		return err
+	}
 	if p.Messages, err = s.recentMessages(ctx, v, snap, overviewMessages); err != nil {
 		return err
 	}
@@ -66,6 +71,51 @@ func (s *Web) overview(w http.ResponseWriter, r *http.Request) error {
 		s.log.Warn("quarantine", "err", err) // the rest of the page is still true
 	}
 	return s.render(w, r, http.StatusOK, "overview", p)
+}
+
+// todo counts what waits for somebody, each a way to the list of it.
+func (p *overviewPage) todo(ctx context.Context, s *Web, snap *snapshot) error {
+	add := func(key string, n int, url string) {
+		if n > 0 {
+			p.Todo = append(p.Todo, link{p.N(key, n), url})
+		}
+	}
+	overdue, nobody := 0, 0
+	states, severities := map[fleet.CaseState]int{}, map[fleet.Severity]int{}
+	for i := range snap.open {
+		c := &snap.open[i]
+		states[c.State]++
+		severities[c.Severity]++
+		if late(c, p.Now) {
+			overdue++
+		}
+		if c.Assignee == "" {
+			nobody++
+		}
+	}
+	add("overview.overdue", overdue, "/cases?overdue=1")
+	incidents, err := s.deps.Incidents.Incidents(ctx, fleet.IncidentFilter{Tenant: s.cfg.Tenant, States: []fleet.IncidentState{fleet.IncidentOpen}, Limit: incidentsShown})
+	if err != nil {
+		return err
+	}
+	add("overview.incidents", len(incidents), "/incidents")
+	dead, err := s.deps.Dead.DeadLetterList(ctx, s.cfg.Tenant, deadShown)
+	if err != nil {
+		return err
+	}
+	add("overview.dead", len(dead), "/messages#r-dead")
+	add("overview.unassigned", nobody, "/cases?who=nobody")
+	for _, st := range fleet.OpenStates() {
+		if n := states[st]; n > 0 {
+			p.ByState = append(p.ByState, link{upperFirst(p.StateWord(st)) + " " + itoa(n), "/cases?show=" + string(st)})
+		}
+	}
+	for _, sev := range allSeverities {
+		if n := severities[sev]; n > 0 {
+			p.ByState = append(p.ByState, link{p.Loc.Severity(sev).Word + " " + itoa(n), "/cases?severity=" + sev.String()})
+		}
+	}
+	return nil
 }
 
 func (p *overviewPage) pulse(b Pulse) {
@@ -137,6 +187,7 @@ type channelState struct {
 	Word    string
 	Reason  string
 	At      time.Time
+	Marks   []receipt // how far it is known to have come
 }
 
 func (s *Web) recentMessages(ctx context.Context, v *view, snap *snapshot, limit int) ([]messageRow, error) {

@@ -18,6 +18,7 @@ type deskSample struct {
 	refs      []fleet.Delivery
 	partners  []*fleet.Partner
 	orderErr  error
+	dead      []fleet.DeadLetter
 }
 
 func (s *sample) byID(id string) *fleet.Case {
@@ -89,6 +90,9 @@ func (s *sample) addDesk() {
 	s.audit["inc-open"] = []fleet.Audit{{CaseID: "inc-open", At: at(19 * time.Hour), Actor: "rules", Action: "opened", Detail: "7 of 18 devices"}, {CaseID: "inc-open", At: at(10 * time.Hour), Actor: "agent:desk", Action: "edited", Detail: "the maker answered"}}
 	s.desk.refs = []fleet.Delivery{{OutboxID: "r1", CaseID: "case-child", Ref: "inc-open", PersonID: "p-hughes", Channel: "inbox", Topic: "incident", State: "sent", At: at(19 * time.Hour), OpenedAt: at(18 * time.Hour)},
 		{OutboxID: "r2", Ref: "inc-open", PersonID: "p-00", Channel: "email", Topic: "incident", State: "held", Reason: "quiet hours until 07:00", At: at(19 * time.Hour)}}
+	s.desk.dead = []fleet.DeadLetter{{Row: fleet.OutboxRow{ID: "dead-1", Kind: fleet.OutboxMessage, CaseID: s.cases[1].ID, PersonID: "p-lindqvist", Channel: "webhook", Topic: "opened", Attempts: 12}, Endpoint: "webhook: help desk",
+		Reason: "the address answers 410 Gone since 18 November", At: at(3 * time.Hour)},
+		{Row: fleet.OutboxRow{ID: "dead-2", Kind: fleet.OutboxNotify, Channel: "email", Topic: "case_late"}, Reason: "the server does not know the address", At: at(30 * time.Hour)}}
 	s.desk.partners = []*fleet.Partner{{ID: "kundendienst", Tenant: "demo", Name: "Kundendienst Huber"}, {ID: "nord", Tenant: "demo", Name: "Nordservice"}}
 }
 
@@ -248,5 +252,17 @@ func (s *sample) FixIncident(_ context.Context, _, id string, version int64, _, 
 
 func (s *sample) CloseIncident(_ context.Context, _, id string, version int64, _, why string) error {
 	s.done = append(s.done, fmt.Sprint("close ", id, " ", version, " ", why))
+	return s.agentErr
+}
+
+func (s *sample) DeadLetterList(context.Context, string, int) ([]fleet.DeadLetter, error) {
+	return s.desk.dead, nil
+}
+
+func (s *sample) RetryDead(_ context.Context, _, id string, _ time.Time) error {
+	if !slices.ContainsFunc(s.desk.dead, func(d fleet.DeadLetter) bool { return d.Row.ID == id }) {
+		return fleet.Errorf(fleet.CodeNotFound, "no %q", id)
+	}
+	s.done = append(s.done, "retry "+id)
 	return s.agentErr
 }

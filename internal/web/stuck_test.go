@@ -41,7 +41,7 @@ func TestPagesDoNotWaitForHistory(t *testing.T) {
 		began := time.Now()
 		now := func() time.Time { return s.now.Add(time.Since(began)) }
 		var err error
-		f.web, err = New(cfg, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: stuck{s}, Doors: s, Mender: s, Commander: s, Links: s, Care: s, Homes: s, Agent: s, Incidents: s, Composer: s.renderer(), Feed: f.hub,
+		f.web, err = New(cfg, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: stuck{s}, Doors: s, Mender: s, Commander: s, Links: s, Care: s, Homes: s, Agent: s, Incidents: s, Composer: s.renderer(), Dead: s, Feed: f.hub,
 			Teller: s.renderer(), Log: slog.New(slog.DiscardHandler), Now: now})
 		if err != nil {
 			t.Fatal(err)

@@ -104,6 +104,7 @@ func (s *Web) routes() http.Handler {
 	page("POST /incidents/{tenant}/{id}/{verb}", "act", s.incidentAct)
 	page("GET /people/{tenant}/{id}", "person", s.person)
 	page("GET /messages", "messages", s.messageList)
+	page("POST /messages/retry", "act", s.retryDead)
 	page("POST /devices/{tenant}/{serial}/commands", "act", s.sendCommand)
 	page("GET /quarantine", "quarantine", s.quarantine)
 	page("POST /quarantine/again", "act", s.tryAgain)

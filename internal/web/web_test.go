@@ -32,7 +32,7 @@ func newFixture(t *testing.T) *fixture {
 	cfg := DefaultConfig()
 	cfg.Token, cfg.Zone = testToken, "Europe/Berlin"
 	s := f.sample
-	w, err := New(cfg, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: s, Doors: s, Mender: s, Commander: s, Links: s, Care: s, Homes: s, Agent: s, Dispatcher: s, Incidents: s, Composer: s.renderer(), Feed: f.hub, Teller: s.renderer(),
+	w, err := New(cfg, Deps{Cases: s, Stories: s, Devices: s, Models: s, Mail: s, History: s, Doors: s, Mender: s, Commander: s, Links: s, Care: s, Homes: s, Agent: s, Dispatcher: s, Incidents: s, Composer: s.renderer(), Dead: s, Feed: f.hub, Teller: s.renderer(),
 		Log: slog.New(slog.NewTextHandler(f.log, nil)), Now: func() time.Time { return s.now }})
 	if err != nil {
 		t.Fatal(err)
