@@ -39,10 +39,10 @@ func (p *messagesPage) deadLetters(ctx context.Context, s *Web, people *names) e
 		if d.Row.PersonID != "" {
 			row.To, row.ToURL = people.name(d.Row.PersonID), personURL(s.cfg.Tenant, d.Row.PersonID)
 		}
-		switch {
-		case d.Row.Kind == fleet.OutboxOrder:
+		switch d.Row.Kind {
+		case fleet.OutboxOrder:
 			row.What = p.T("order.title")
-		case d.Row.Kind == fleet.OutboxNotify:
+		case fleet.OutboxNotify:
 			row.To = p.T("messages.dead.operations")
 		}
 		if d.Row.CaseID != "" {

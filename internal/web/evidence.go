@@ -21,6 +21,9 @@ func (p *casePage) evidence(ctx context.Context, s *Web, d *fleet.Device) {
 		return
 	}
 	ep := p.Case.Episodes[len(p.Case.Episodes)-1]
+	for i := len(p.Case.Episodes) - 1; i >= 0 && len(ep.Evidence) == 0; i-- { // the newest that has something to show
+		ep = p.Case.Episodes[i]
+	}
 	p.Hash = ep.RuleHash
 	m, ok := s.deps.Models.Model(p.Case.Model)
 	if !ok {

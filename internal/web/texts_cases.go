@@ -71,8 +71,8 @@ var caseTexts = map[string][2]string{
 	"action.maintenance":  {"maintenance window", "Wartungsfenster"},
 	"action.order":        {"work order", "Auftrag"},
 	"action.ordered":      {"visit ordered", "Besuch bestellt"},
-	"action.adopt":        {"part of an incident", "Teil einer Störung"},
-	"action.release":      {"no part of the incident any more", "nicht mehr Teil der Störung"},
+	"action.adopt":        {"part of an incident", "Teil einer Serienstörung"},
+	"action.release":      {"no part of the incident any more", "nicht mehr Teil der Serienstörung"},
 	"actor.rules":         {"by the rules", "durch die Regeln"},
 	"actor.desk":          {"the desk", "Service"},
 
