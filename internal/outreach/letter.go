@@ -3,6 +3,7 @@ package outreach
 import (
 	"context"
 	"net/url"
+	"slices"
 	"time"
 
 	"aftercare/internal/fleet"
@@ -33,9 +34,13 @@ func (o *Outreach) compose(ctx context.Context, p *plan, along []*plan) fleet.Me
 	if !p.outside() {
 		m.ID = p.message()
 	}
+	said := []string{p.says()}
 	for _, q := range along {
-		l.Also = append(l.Also, o.deps.Words.Render(o.letter(q).Input))
 		m.Merged = append(m.Merged, q.message())
+		if !slices.Contains(said, q.says()) { // of one case they say the same, as it is now
+			said = append(said, q.says())
+			l.Also = append(l.Also, o.deps.Words.Render(o.letter(q).Input))
+		}
 	}
 	if p.links && p.outside() {
 		o.link(p, &m)
@@ -55,6 +60,19 @@ func (o *Outreach) compose(ctx context.Context, p *plan, along []*plan) fleet.Me
 	m.Locale, m.Title, m.Body, m.Do, m.HTML, m.Actions, m.Evidence = c.Locale, c.Title, c.Body, c.Do, c.HTML, c.Actions, c.Evidence
 	m.RuleHash, m.Evidence = spoke(l.Case, m.Evidence)
 	return m
+}
+
+// says is what the message is about and which news of it.
+func (p *plan) says() string {
+	news := p.row.Topic
+	if news == fleet.EventEscalated || news == fleet.EventReminder {
+		news = fleet.EventOpened
+	}
+	ref := p.row.Ref
+	if ref == fleet.RefBack {
+		ref = ""
+	}
+	return p.row.CaseID + " " + ref + " " + news
 }
 
 // spoke is the version of the rule that speaks for the case, and its evidence unless there is some.

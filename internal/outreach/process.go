@@ -162,7 +162,7 @@ func (o *Outreach) elsewhere(ctx context.Context, p *plan) error {
 // vacate gives the place in the budget back after a try that failed, unless the message was sent to another endpoint: the next try takes
 // one at its own time, and what is given up has none.
 func (o *Outreach) vacate(ctx context.Context, p *plan) error {
-	var rows []string
+	rows := make([]string, 0, len(p.person.Endpoints))
 	for _, e := range p.person.Endpoints {
 		rows = append(rows, p.rowID(e))
 	}

@@ -3,8 +3,6 @@ package outreach_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -303,29 +301,6 @@ func TestLeasesAreNoTries(t *testing.T) {
 	}
 }
 
-// TestNightAfterAKillKeepsTheID kills the process between a send and its record in the last minute of the day: whatever was
-// not counted, the message of the morning must have the id of the one that may have left.
-func TestNightAfterAKillKeepsTheID(t *testing.T) {
-	r := receive(t, status(200))
-	b := newBench(t, map[string]*receiver{"ntfy": r})
-	k := &sendThenDie{killed: &killed{Store: b.store}}
-	b.deps.Outbox, b.deps.Registerer = k, prometheus.NewRegistry()
-	o := outreach.New(outreach.DefaultConfig(), b.deps)
-	evening := time.Date(2025, 11, 21, 19, 59, 50, 0, time.UTC)
-	b.change(t, fleet.CaseNew, "opened", evening)
-	if err := o.Pass(t.Context(), evening); !errors.Is(err, errKilled) {
-		t.Fatal(err)
-	}
-	same(t, len(r.received()), 1)
-	k.alive = true
-	must(t, o.Pass(t.Context(), evening.Add(time.Hour)))
-	same(t, len(r.received()), 1)
-	must(t, o.Pass(t.Context(), evening.Add(12*time.Hour)))
-	calls := r.received()
-	same(t, len(calls), 2)
-	same(t, calls[1].header.Get("X-Sequence-Id"), calls[0].header.Get("X-Sequence-Id"))
-}
-
 func TestGoneTakesTheEndpointOut(t *testing.T) {
 	gone, fine := receive(t, status(410)), receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"ntfy": gone, "webhook": fine})
@@ -347,88 +322,6 @@ func TestNoOwner(t *testing.T) {
 	b.change(t, fleet.CaseNew, "opened", noon)
 	must(t, b.o.Pass(t.Context(), noon))
 	same(t, b.fates(t), []string{"inbox skipped: no owner"})
-}
-
-// killed is the real store in a process that dies at chosen moments: before or after its commit, the caller hears nothing.
-type killed struct {
-	*store.Store
-	before, after bool
-}
-
-var errKilled = errors.New("killed")
-
-func (k *killed) Deliver(ctx context.Context, id string, m *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error {
-	if k.before {
-		return errKilled
-	}
-	err := k.Store.Deliver(ctx, id, m, d, follow)
-	if k.after {
-		return errKilled
-	}
-	return err
-}
-
-func TestKillBetweenSendingAndRecording(t *testing.T) {
-	r := receive(t, status(200))
-	b := newBench(t, map[string]*receiver{"webhook": r})
-	k := &killed{Store: b.store}
-	b.deps.Outbox, b.deps.Registerer = k, prometheus.NewRegistry()
-	o := outreach.New(outreach.DefaultConfig(), b.deps)
-	pass := func(now time.Time, wantErr bool) {
-		t.Helper()
-		if err := o.Pass(t.Context(), now); errors.Is(err, errKilled) != wantErr {
-			t.Fatalf("pass: %v", err)
-		}
-	}
-	b.change(t, fleet.CaseNew, "opened", noon)
-	lease := outreach.DefaultConfig().Lease
-
-	k.before = true // while the inbox message is being saved
-	pass(noon, true)
-	same(t, len(b.inbox(t)), 0)
-	k.before, k.after = false, true // it is saved, and the endpoint's row with it, but nobody hears of it; the same for the webhook
-	pass(noon.Add(lease), true)
-	same(t, len(b.inbox(t)), 1)
-	same(t, len(r.received()), 1)
-	pass(noon.Add(2*lease), false)
-	same(t, len(r.received()), 1)
-
-	b.change(t, fleet.CaseNew, "escalated", noon.Add(time.Hour))
-	k.before, k.after = false, false
-	k.before = true
-	pass(noon.Add(time.Hour), true)
-	k.before = false
-	pass(noon.Add(time.Hour+lease/2), false) // still leased: nothing
-	same(t, len(b.inbox(t)), 1)
-	must(t, b.store.RetryOutbox(t.Context(), fleet.ID("msg", "case-1", "escalated"), noon.Add(time.Hour), ""))
-	k2 := &sendThenDie{killed: k}
-	b.deps.Outbox, b.deps.Registerer = k2, prometheus.NewRegistry()
-	o = outreach.New(outreach.DefaultConfig(), b.deps)
-	pass(noon.Add(time.Hour), true) // inbox recorded; the webhook was sent, then killed before that was recorded
-	same(t, len(r.received()), 2)
-	k2.alive = true
-	pass(noon.Add(time.Hour+lease), false)
-	calls := r.received()
-	same(t, len(calls), 3)
-	same(t, calls[2].header.Get("Webhook-Id"), calls[1].header.Get("Webhook-Id"))
-	if calls[0].header.Get("Webhook-Id") == calls[1].header.Get("Webhook-Id") {
-		t.Error("two messages have one id")
-	}
-	same(t, len(b.inbox(t)), 2)
-	same(t, b.fates(t), []string{"inbox sent", "inbox sent", "webhook sent", "webhook sent"})
-}
-
-// sendThenDie dies before it can record what a channel sent.
-type sendThenDie struct {
-	*killed
-	alive bool
-}
-
-func (k *sendThenDie) Deliver(ctx context.Context, id string, m *fleet.Message, d fleet.Delivery, follow []fleet.OutboxRow) error {
-	if m == nil && !k.alive {
-		return errKilled
-	}
-	return k.killed.Deliver(ctx, id, m, d, follow)
 }
 
 // TestHangingEndpointDelaysNobodyElse runs the real loop: a webhook that never answers, more rows for it than it has workers,
@@ -472,109 +365,5 @@ func TestHangingEndpointDelaysNobodyElse(t *testing.T) {
 	same(t, len(rows), n)
 	for _, r := range rows {
 		same(t, r.Channel, "webhook")
-	}
-}
-
-// TestSecretsStayInTheRegistry looks for the signing secret and the addresses' paths wherever else they could end up.
-func TestSecretsStayInTheRegistry(t *testing.T) {
-	hook, phone := receive(t, status(500), status(400)), receive(t, status(301))
-	b := newBench(t, map[string]*receiver{"webhook": hook, "ntfy": phone})
-	var log strings.Builder
-	b.deps.Log, b.deps.Registerer = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), prometheus.NewRegistry()
-	o := outreach.New(outreach.DefaultConfig(), b.deps)
-	b.change(t, fleet.CaseNew, "opened", noon)
-	must(t, o.Pass(t.Context(), noon))
-	must(t, o.Pass(t.Context(), noon.Add(time.Second)))
-	rows, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxMessage, noon.Add(time.Minute), time.Second, 10)
-	must(t, err)
-	must(t, o.Pass(t.Context(), noon.Add(time.Hour)))
-	records, err := b.store.LeaseOutbox(t.Context(), fleet.OutboxRecord, noon.Add(2*time.Hour), time.Second, 10)
-	must(t, err)
-	dead, err := b.store.DeadLetters(t.Context(), "demo", 10)
-	must(t, err)
-	same(t, []int{len(rows), len(records), len(dead)}, []int{1, 3, 2})
-	all := log.String() + strings.Join(b.fates(t), "\n")
-	for _, r := range slices.Concat(rows, records, dead) {
-		all += r.LastErr
-		if r.Kind == fleet.OutboxRecord {
-			all += string(r.Body)
-		} else if strings.Contains(string(r.Body), secret) {
-			t.Errorf("row %s holds the signing secret", r.ID)
-		}
-	}
-	for _, canary := range []string{secret, "/x"} {
-		if strings.Contains(all, canary) {
-			t.Errorf("%q got out: %s", canary, all)
-		}
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	b := newBench(t, map[string]*receiver{"webhook": receive(t, status(500), status(200))})
-	reg := prometheus.NewRegistry()
-	b.deps.Registerer = reg
-	o := outreach.New(outreach.DefaultConfig(), b.deps)
-	b.change(t, fleet.CaseNew, "opened", noon)
-	must(t, o.Pass(t.Context(), noon))
-	must(t, o.Pass(t.Context(), noon.Add(time.Minute)))
-	families, err := reg.Gather()
-	must(t, err)
-	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			got[name] = m.GetCounter().GetValue()
-			if h := m.GetHistogram(); h != nil {
-				got[name] = float64(h.GetSampleCount())
-				if m.GetLabel()[0].GetValue() == "inbox" && (h.GetSampleSum() < 1 || h.GetSampleSum() > 3) {
-					t.Errorf("the inbox message took %v s, want a little more than 1", h.GetSampleSum())
-				}
-			}
-		}
-	}
-	same(t, got, map[string]float64{"aftercare_outreach_messages_total inbox sent maintenance": 1, "aftercare_outreach_messages_total webhook retried maintenance": 1,
-		"aftercare_outreach_messages_total webhook sent maintenance": 1, "aftercare_telemetry_to_message_seconds inbox": 1, "aftercare_telemetry_to_message_seconds webhook": 1,
-		"aftercare_outreach_errors_total": 0, "aftercare_outreach_budget_holds_total": 0, "aftercare_outreach_circuits_open": 0, "aftercare_message_fallbacks_total": 3})
-}
-
-// stream is a changes stream that fails when told to.
-type stream struct {
-	fail bool
-	got  []fleet.Notice
-}
-
-func (s *stream) Append(_ context.Context, ns []fleet.Notice) error {
-	if s.fail {
-		return errors.New("journal is full")
-	}
-	s.got = append(s.got, ns...)
-	return nil
-}
-
-func TestRelay(t *testing.T) {
-	b := newBench(t, nil)
-	b.change(t, fleet.CaseNew, "opened", noon)
-	must(t, b.o.Pass(t.Context(), noon))
-	must(t, b.store.AddOutbox(t.Context(), []fleet.OutboxRow{{ID: "rec-bad", Kind: fleet.OutboxRecord, Tenant: "demo", CaseID: "case-1", Body: []byte("{"), DueAt: noon}}))
-	s := &stream{fail: true}
-	r := outreach.NewRelay(b.store, s, time.Second, obs.Discard())
-	if err := r.Pass(t.Context(), noon); err == nil {
-		t.Fatal("want the journal's error")
-	}
-	s.fail = false
-	must(t, r.Pass(t.Context(), noon.Add(time.Minute)))
-	must(t, r.Pass(t.Context(), noon.Add(time.Hour)))
-	if len(s.got) != 1 {
-		t.Fatalf("%d notices, want 1", len(s.got))
-	}
-	n := s.got[0]
-	same(t, []string{n.Type, n.Action, n.Channel, n.PersonID, n.CaseID, n.Device.Serial, n.Detail}, []string{"message", "sent", "inbox", "anna", "case-1", "WM-1", "opened"})
-	dead, err := b.store.DeadLetters(t.Context(), "demo", 10)
-	must(t, err)
-	if len(dead) != 1 || dead[0].ID != "rec-bad" {
-		t.Errorf("dead letters %+v", dead)
 	}
 }

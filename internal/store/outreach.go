@@ -190,11 +190,12 @@ func (s *Store) TakeContact(ctx context.Context, tenant, household, id string, a
 	return has && err == nil, err
 }
 
-// ReleaseContact gives back the place of a message that reached nobody: none of the rows, which are all it has on channels, was sent.
+// ReleaseContact gives back the place of a message that reached nobody: none of the rows, which are all it has on channels,
+// was sent by itself. What went along with another one used that one's place.
 func (s *Store) ReleaseContact(ctx context.Context, tenant, id string, rows []string) error {
 	return s.write(ctx, fmt.Sprintf("release contact %q", id), func(tx bun.Tx) error {
 		_, err := tx.NewRaw(`DELETE FROM contacts WHERE tenant = ? AND id = ? AND NOT EXISTS
-			(SELECT 1 FROM deliveries WHERE tenant = ? AND outbox_id IN (?) AND state IN ('sent', 'merged'))`, tenant, id, tenant, bun.List(rows)).Exec(ctx)
+			(SELECT 1 FROM deliveries WHERE tenant = ? AND outbox_id IN (?) AND state = 'sent')`, tenant, id, tenant, bun.List(rows)).Exec(ctx)
 		return err
 	})
 }
