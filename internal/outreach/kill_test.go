@@ -32,6 +32,7 @@ func (k *killed) Deliver(ctx context.Context, id string, m *fleet.Message, d fle
 	return err
 }
 
+// TestKillBetweenSendingAndRecording (REL-10): each kind of row is sent again under the same id, once, and recorded once.
 func TestKillBetweenSendingAndRecording(t *testing.T) {
 	r := receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"webhook": r})

@@ -208,6 +208,7 @@ func TestNextTry(t *testing.T) {
 	})
 }
 
+// TestScheduleLastsForDays (REL-11).
 func TestScheduleLastsForDays(t *testing.T) {
 	var age time.Duration
 	tries := 1
@@ -223,6 +224,7 @@ func TestScheduleLastsForDays(t *testing.T) {
 	}
 }
 
+// TestStatus (REL-11): what each answer means, and how long Retry-After is honoured.
 func TestStatus(t *testing.T) {
 	now := time.Date(2025, 11, 21, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {

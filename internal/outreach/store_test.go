@@ -228,6 +228,7 @@ func TestSafetyRingsAtNight(t *testing.T) {
 	same(t, b.fates(t), []string{"inbox sent", "ntfy sent"})
 }
 
+// TestFlakyReceiverGetsTheSameIDUntilItAnswers (REL-10, REL-11): the schedule with its waits, Retry-After, the same id on each try.
 func TestFlakyReceiverGetsTheSameIDUntilItAnswers(t *testing.T) {
 	r := receive(t, status(500), status(429, "Retry-After", "3600"), status(503), status(200))
 	b := newBench(t, map[string]*receiver{"webhook": r})
@@ -251,6 +252,7 @@ func TestFlakyReceiverGetsTheSameIDUntilItAnswers(t *testing.T) {
 	same(t, len(b.inbox(t)), 1)
 }
 
+// TestExhaustedEndsInDeadLetters (REL-10): with the reason.
 func TestExhaustedEndsInDeadLetters(t *testing.T) {
 	r := receive(t, status(500))
 	b := newBench(t, map[string]*receiver{"webhook": r})
@@ -301,6 +303,7 @@ func TestLeasesAreNoTries(t *testing.T) {
 	}
 }
 
+// TestGoneTakesTheEndpointOut (REL-11): 410 takes the address off the list, and the next one is used.
 func TestGoneTakesTheEndpointOut(t *testing.T) {
 	gone, fine := receive(t, status(410)), receive(t, status(200))
 	b := newBench(t, map[string]*receiver{"ntfy": gone, "webhook": fine})
