@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +22,6 @@ type household struct {
 	*world
 	t        *rapid.T
 	incident fleet.Incident
-	problems int
 	asked    []string          // rows that cases asked for
 	sent     map[string]int    // successful rings by message id
 	known    map[string]bool   // pages whose message has rung
@@ -42,9 +40,7 @@ func TestWhateverHappens(t *testing.T) {
 		defer func() { must(t, f.Value.Set("100")) }()
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "w")
-		must(t, err)
-		h := newHousehold(rt, dir)
+		h := newHousehold(rt, t.TempDir())
 		defer h.close()
 		for range rapid.IntRange(5, 90).Draw(rt, "steps") {
 			h.happen()
@@ -337,12 +333,13 @@ func (h *household) nothingStands() {
 func (h *household) everyRowEnded() {
 	rows, err := h.raw.Query("SELECT id || ' ' || topic || ' ' || channel || ' ' || last_err || ' ' || body || ' ' || due_at " + live)
 	h.ok(err)
+	defer func() { h.ok(rows.Close()) }()
 	for rows.Next() {
 		var row string
 		h.ok(rows.Scan(&row))
 		h.t.Errorf("left at %d: %s", h.now.UnixMilli(), row)
 	}
-	h.ok(errors.Join(rows.Err(), rows.Close()))
+	h.ok(rows.Err())
 	for _, id := range h.asked {
 		var state, trace string
 		if err := h.raw.QueryRow("SELECT state, trace FROM deliveries WHERE outbox_id = ?", id).Scan(&state, &trace); err != nil || state == "held" || trace == "" {
