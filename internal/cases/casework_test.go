@@ -180,6 +180,17 @@ func TestWhatIsOverIsClosedInTheEnd(t *testing.T) {
 	}
 }
 
+// TestTheClockClosesNothingForLateData: what a device uploads late is decided by event time, whether the clock has closed the case
+// meanwhile or not. (REL-09)
+func TestTheClockClosesNothingForLateData(t *testing.T) {
+	at := newDesk(t, "e#0 opened due @0", nil).see("e:0#1 cleared due @10").see("e#0 opened due @60")
+	late := newDesk(t, "e#0 opened due @0", nil).see("e:0#1 cleared due @10").until(10+24*60).is(fleet.CaseClosed, "opened cleared closed").see("e#0 opened due @60")
+	late.is(fleet.CaseReopened, "opened cleared closed reopened")
+	if a, b := at.now(), late.now(); a.ID != b.ID || a.State != b.State || a.Count != b.Count {
+		t.Errorf("in time %s %s x%d, late %s %s x%d", a.ID, a.State, a.Count, b.ID, b.State, b.Count)
+	}
+}
+
 const hours = 60
 
 func TestPromisesAndEscalation(t *testing.T) {

@@ -129,7 +129,7 @@ func (e *edit) tick(heard time.Time) bool {
 	case open(k) > 0 && k.State != fleet.CaseClosed && due(k.CheckAt, e.now):
 		e.look(heard)
 	case open(k) == 0 && k.State == fleet.CaseResolved && due(k.CloseAt, e.now):
-		k.State, k.CloseAt = fleet.CaseClosed, time.Time{}
+		k.State = fleet.CaseClosed // CloseAt stays: it says that it was the clock
 		e.audit(actClosed, "it did not come back")
 	}
 	return len(e.audited) > 0 || !e.c.CheckAt.Equal(e.before.CheckAt)

@@ -88,7 +88,7 @@ func (c Config) isNewProblem(was *fleet.Case, f *fleet.Finding) bool {
 		return false
 	}
 	if i := episodeOf(was, f.ID); i >= 0 { // somebody looked, found nothing and closed the case: that was then
-		return was.State == fleet.CaseClosed && was.MergedInto == "" && f.Live && f.Severity > was.Episodes[i].Severity && f.At.After(was.ClosedAt)
+		return forGood(was) && was.MergedInto == "" && f.Live && f.Severity > was.Episodes[i].Severity && f.At.After(was.ClosedAt)
 	}
 	if !f.OpenedAt.After(was.OpenedAt) {
 		return false
@@ -96,7 +96,7 @@ func (c Config) isNewProblem(was *fleet.Case, f *fleet.Finding) bool {
 	switch {
 	case was.State == fleet.CaseWatching:
 		return false
-	case was.State == fleet.CaseClosed:
+	case forGood(was):
 		return f.OpenedAt.After(was.ClosedAt)
 	case was.Outcome == fleet.OutcomeCleared:
 		return f.OpenedAt.Sub(was.ClosedAt) >= c.ReopenWithin
@@ -104,6 +104,10 @@ func (c Config) isNewProblem(was *fleet.Case, f *fleet.Finding) bool {
 		return f.OpenedAt.Sub(was.ClosedAt) >= c.ReopenFixedWithin
 	}
 }
+
+// forGood says whether somebody closed a case, or its fix was proven. One that the clock closed is decided like one that is
+// resolved, by event time: what a device uploads late must not find another case than what it said at once.
+func forGood(c *fleet.Case) bool { return c.State == fleet.CaseClosed && c.CloseAt.IsZero() }
 
 // proving says whether a finding falls into the time in which a case's fix was, or is, to be proven.
 func proving(was *fleet.Case, f *fleet.Finding) bool {
@@ -272,7 +276,7 @@ func (d *decision) goOn() {
 // they had looked and found nothing, only when it is worse.
 func (d *decision) comesBack() bool {
 	f, was := d.f, &d.before
-	if f.Phase == fleet.Cleared || f.Cause != "" && f.Severity < fleet.Danger || was.State == fleet.CaseClosed && !proving(was, &f) || was.MergedInto != "" {
+	if f.Phase == fleet.Cleared || f.Cause != "" && f.Severity < fleet.Danger || forGood(was) && !proving(was, &f) || was.MergedInto != "" {
 		return false
 	}
 	if i := episodeOf(was, f.ID); i >= 0 {

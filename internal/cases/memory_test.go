@@ -124,7 +124,7 @@ func (m *memory) commit(ch *fleet.Change) {
 	if len(ch.Audit) == 0 && !measured || ch.Case.Version != ch.Expected+1 {
 		m.fail("%d lines of history, from version %d to %d", len(ch.Audit), ch.Expected, ch.Case.Version)
 	}
-	if was.State == fleet.CaseClosed && ch.Case.State != fleet.CaseClosed && was.Proof.Since.IsZero() {
+	if forGood(&was) && ch.Case.State != fleet.CaseClosed && was.Proof.Since.IsZero() {
 		m.fail("a closed case became %s: %+v", ch.Case.State, ch.Audit)
 	}
 	for _, id := range m.order {

@@ -123,7 +123,7 @@ type CaseCare struct {
 	AckLate    bool      `json:"ack_late,omitempty"`  // AckBy has passed, and it was said
 	FixLate    bool      `json:"fix_late,omitempty"`  // so has ResolveBy
 	CheckAt    time.Time `json:"check_at,omitzero"`   // resolved while its condition held: when to look whether it still does
-	CloseAt    time.Time `json:"close_at,omitzero"`   // resolved: when it is closed for good
+	CloseAt    time.Time `json:"close_at,omitzero"`   // resolved: when the clock closes it; kept after that
 	// SplitOff names, by rule, the case to which the rule's episodes go since they were split off.
 	SplitOff map[string]string `json:"split_off,omitempty"`
 }

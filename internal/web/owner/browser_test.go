@@ -45,7 +45,7 @@ func chromium(t *testing.T) context.Context {
 	for _, flag := range []string{"no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync"} {
 		opts = append(opts, chromedp.Flag(flag, true))
 	}
-	profile, err := os.MkdirTemp("", "aftercare-browser-") // not t.TempDir: a helper process of the browser's may write for a moment longer
+	profile, err := os.MkdirTemp("", "aftercare-browser-") //nolint:usetesting // not t.TempDir: a helper process of the browser's may write for a moment longer
 	if err != nil {
 		t.Fatal(err)
 	}
