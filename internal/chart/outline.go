@@ -24,7 +24,9 @@ func (p *painter) paint(outlines [][]point, ink color.NRGBA) {
 	}
 	r := vector.NewRasterizer(box.Dx(), box.Dy())
 	at := func(q point) (x, y float32) {
-		clamp := func(v float64, low, high int) float32 { return float32(min(max(v*scale-float64(low), -10), float64(high-low)+10)) }
+		clamp := func(v float64, low, high int) float32 {
+			return float32(min(max(v*scale-float64(low), -10), float64(high-low)+10))
+		}
 		return clamp(q.x+p.dx, box.Min.X, box.Max.X), clamp(q.y+p.dy, box.Min.Y, box.Max.Y)
 	}
 	for _, o := range outlines {
