@@ -54,6 +54,13 @@ func TestSEC10WrongCodesAreCountedByAddressAndPerson(t *testing.T) {
 	if res, _ := f.post("/claim", "/claim", "code", "ABCDEFGHJK"); res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" {
 		t.Errorf("the right code in the place of the eleventh answers %d", res.StatusCode)
 	}
+	// A link that was sealed here is no guess: a leak is told of also where somebody guessed.
+	if res, _ := f.get("/m/" + f.link(seal.Message, "m-drain", "anna", time.Time{})); res.StatusCode != http.StatusOK {
+		t.Errorf("a message's page answers %d where codes were guessed", res.StatusCode)
+	}
+	if res, _ := f.get("/m/x.y"); res.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("a wrong link answers %d where codes were guessed", res.StatusCode)
+	}
 	// The person counts too, wherever she tries from.
 	f.from = "198.51.100.1"
 	f.signIn("anna")
